@@ -1,0 +1,335 @@
+"""The recipe: sources, defaults and stages, each field with its type, unit and default. No torch in here.
+
+A stage names its inputs by role (`model:`, `data:` ...). `ROLES` says which artifact kinds each role accepts and
+`MAKES` what each stage leaves behind; `align/recipe/check.py` holds a recipe against both before anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
+DataKind = Literal["corpus", "prompts", "demonstrations", "answers", "rankings", "preferences", "feedback"]
+SourceKind = Literal["policy", "reward_model", DataKind]
+Format = Literal["auto", "align", "alpaca", "sharegpt", "messages", "hh-rlhf", "trl", "ultrafeedback", "kto", "text"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values do not change after loading, docstrings become the schema's descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Source(Strict):
+    """Something the recipe starts from: a model, or a data file. The only place with paths, hub ids and revisions."""
+
+    kind: SourceKind
+    """Artifact kind."""
+    path: str
+    """A local file or folder, relative to the recipe, or a hub id such as `Qwen/Qwen3-0.6B` (models only)."""
+    revision: str | None = None
+    """Commit of a hub model. Without it the newest is taken and the run says which."""
+    format: Format = "auto"
+    """Format of a data file; `auto` looks at its first record."""
+    holdout: float | int = Field(default=0, ge=0)
+    """Rows kept out of training: a share below 1, or a number of rows. Split by prompt, so none lands on both sides."""
+    chat_template: str | None = None
+    """Models only: `chatml`, `plain`, or a path to a Jinja file; for tokenizers that bring none."""
+    pad_token: str | None = None
+    """Models only: an existing token to pad with, distinct from EOS; for tokenizers that have none."""
+
+
+class Lora(Strict):
+    """LoRA (Hu et al. 2021): low-rank adapters on the linear layers, the base frozen."""
+
+    r: int = Field(default=16, ge=1)
+    """Rank of the update."""
+    alpha: int = Field(default=32, ge=1)
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
+    targets: str | list[str] = "all-linear"
+    """Module names to adapt, or `all-linear`."""
+
+
+class StageBase(Strict):
+    """What every stage has."""
+
+    name: Name
+    """The artifact's name, and the folder it is saved in."""
+
+
+class Training(StageBase):
+    """What every stage that trains has. Batch sizes count sequences (or pairs)."""
+
+    epochs: float = Field(default=1, gt=0)
+    """Passes over the training rows."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; stops before the epochs are through."""
+    batch_size: int = Field(default=16, ge=1)
+    """Sequences (or pairs) per optimizer step."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Sequences in memory at once; a divisor of batch_size. Default: the whole batch up to 8."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate of AdamW."""
+    max_length: int = Field(default=1024, ge=8)
+    """Longest sequence in tokens; longer rows are cut, or refused where cutting would lose what is compared."""
+    lora: Lora | Literal["none"] | None = None
+    """LoRA settings, `none` for full fine-tuning, or nothing for the recipe's default."""
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of this stage's TRL or transformers config, by their own names."""
+
+    @model_validator(mode="after")
+    def _micro_divides(self) -> Training:
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class Pretrain(Training):
+    """A base model from scratch: a byte-level BPE tokenizer and a small Llama-shaped model, packed causal LM."""
+
+    kind: Literal["pretrain"]
+    data: str | list[str]
+    """Corpora; conversations are accepted too and are read as plain text in the chat template."""
+    vocab_size: int = Field(default=2048, ge=300)
+    """Tokens in the vocabulary, special ones included."""
+    hidden_size: int = Field(default=128, ge=16)
+    """Width of the model."""
+    layers: int = Field(default=4, ge=1)
+    """Transformer blocks."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads; hidden_size is a multiple."""
+    context: int = Field(default=512, ge=32)
+    """Longest sequence the model can read, in tokens."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    max_length: int = Field(default=256, ge=8)
+    """Packed sequence length in tokens."""
+
+    @model_validator(mode="after")
+    def _shape_fits(self) -> Pretrain:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of 2 x heads ({2 * self.heads})")
+        if self.max_length > self.context:
+            raise ValueError(f"max_length {self.max_length} is above the context of {self.context} tokens")
+        return self
+
+
+class SFT(Training):
+    """Supervised fine-tuning: follow good examples. Loss on the assistant's turns only."""
+
+    kind: Literal["sft"]
+    model: str
+    """The policy to start from."""
+    data: str | list[str]
+    """Demonstrations, or preferences and rankings, whose best answer is then the example."""
+    packing: bool = False
+    """Put several conversations into one sequence."""
+
+
+class Sample(StageBase):
+    """Sample answers to prompts, K for each, from one or several policies."""
+
+    kind: Literal["sample"]
+    model: str | list[str]
+    """The policies that answer."""
+    prompts: str
+    """Prompts; preferences and rankings are accepted for their prompts."""
+    per_prompt: int = Field(default=4, ge=1, le=64)
+    """Answers a prompt gets from each policy."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 takes the likeliest token."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with this probability."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer in tokens."""
+    batch_size: int = Field(default=64, ge=1)
+    """Answers sampled at once."""
+
+
+class ByRules(Strict):
+    """Rank by a Python file: its `score(prompt, answer, reference, tags)` gives a number, higher is better."""
+
+    rules: str
+    """Path of the Python file, relative to the recipe."""
+
+
+class ByReward(Strict):
+    """Rank by a reward model's score."""
+
+    reward: str
+    """A reward stage before this one, or a reward_model source."""
+
+
+class ByFile(Strict):
+    """Take existing labels from a rankings source; answers without a label are left out, and counted."""
+
+    file: str
+    """A rankings source."""
+
+
+class Rank(StageBase):
+    """Rank the answers of each prompt."""
+
+    kind: Literal["rank"]
+    answers: str
+    """The answers to rank."""
+    by: ByRules | ByReward | ByFile
+    """Who ranks: `{rules: judge.py}`, `{reward: STAGE}` or `{file: SOURCE}`."""
+
+
+class Reward(Training):
+    """A reward model (Bradley-Terry) from rankings or preferences: be compared."""
+
+    kind: Literal["reward"]
+    model: str
+    """The policy whose weights the reward model starts from."""
+    data: str | list[str]
+    """Rankings or preferences."""
+
+
+class DPO(Training):
+    """Direct preference optimisation (Rafailov et al. 2023); the reference is the policy it starts from."""
+
+    kind: Literal["dpo"]
+    model: str
+    """The policy to improve, which is also the reference."""
+    data: str | list[str]
+    """Rankings or preferences."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull towards the reference."""
+    loss: str | list[str] = "sigmoid"
+    """TRL's `loss_type`: sigmoid, ipo, hinge, robust, apo_zero ..., or a list of them."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Peak learning rate of AdamW."""
+
+
+class Evaluate(StageBase):
+    """Compare policies on held-out prompts, and measure reward models on held-out comparisons."""
+
+    kind: Literal["evaluate"]
+    models: list[str] = Field(default_factory=list)
+    """Policies; the first is the baseline that the others are compared with."""
+    prompts: str | None = None
+    """Whose held-out rows are asked."""
+    judge: str | ByRules | None = None
+    """A reward stage's name, or `{rules: judge.py}`."""
+    reward: list[str] = Field(default_factory=list)
+    """Reward models to measure on `data`'s held-out comparisons."""
+    data: str | None = None
+    """Rankings or preferences with held-out rows, for `reward`."""
+    per_prompt: int = Field(default=1, ge=1)
+    """Answers each policy gives to a prompt; scores are averaged over prompts."""
+    temperature: float = Field(default=0.7, ge=0)
+    """Sampling temperature, equal for all policies."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer in tokens."""
+    batch_size: int = Field(default=64, ge=1)
+    """Answers sampled at once."""
+    limit: int | None = Field(default=None, ge=1)
+    """Ask only so many of the held-out prompts."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Evaluate:
+        if not self.models and not self.reward:
+            raise ValueError("nothing to evaluate; give models: with prompts: and judge:, or reward: with data:")
+        if self.models and not (self.prompts and self.judge):
+            raise ValueError("models: needs prompts: and judge:")
+        if self.reward and not self.data:
+            raise ValueError("reward: needs data: with held-out rankings or preferences")
+        return self
+
+
+class Export(StageBase):
+    """Merge LoRA into the base and save safetensors with tokenizer, chat template and model card."""
+
+    kind: Literal["export"]
+    model: str
+    """The policy to export."""
+
+
+Stage = Annotated[Pretrain | SFT | Sample | Rank | Reward | DPO | Evaluate | Export, Field(discriminator="kind")]
+
+
+class Recipe(Strict):
+    """One experiment: what it starts from, and the stages in order."""
+
+    name: Name
+    """The run folder's name."""
+    seed: int = 0
+    """Every stage's seed is derived from this and the stage's name."""
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    """Models and data, by the name that stages use."""
+    lora: Lora | Literal["none"] = Field(default_factory=Lora)
+    """Default of every stage that trains."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the device computes it natively, else fp32."""
+    checkpoint_seconds: float = Field(default=120, ge=0)
+    """Training saves a checkpoint to continue from when so many seconds have passed since the last; 0: every step."""
+    report_to: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Where trainers log besides the run folder."""
+    stages: list[Stage] = Field(min_length=1)
+    """The steps, in order. A stage reads sources and stages before it."""
+
+
+STAGES: dict[str, type[StageBase]] = {
+    "pretrain": Pretrain,
+    "sft": SFT,
+    "sample": Sample,
+    "rank": Rank,
+    "reward": Reward,
+    "dpo": DPO,
+    "evaluate": Evaluate,
+    "export": Export,
+}
+"""Stage kind -> its settings."""
+
+MAKES: dict[str, str] = {
+    "pretrain": "policy",
+    "sft": "policy",
+    "sample": "answers",
+    "rank": "rankings",
+    "reward": "reward_model",
+    "dpo": "policy",
+    "evaluate": "evaluation",
+    "export": "export",
+}
+"""Stage kind -> the artifact kind it leaves behind."""
+
+COMPARED = ("rankings", "preferences")
+ASKED = ("prompts", "answers", "rankings", "preferences", "demonstrations", "feedback")
+
+ROLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "pretrain": {"data": ("corpus", "demonstrations", "preferences", "rankings")},
+    "sft": {"model": ("policy",), "data": ("demonstrations", *COMPARED)},
+    "sample": {"model": ("policy",), "prompts": ASKED},
+    "rank": {"answers": ("answers",), "by.reward": ("reward_model",), "by.file": ("rankings",)},
+    "reward": {"model": ("policy",), "data": COMPARED},
+    "dpo": {"model": ("policy",), "data": COMPARED},
+    "evaluate": {
+        "models": ("policy",),
+        "prompts": ASKED,
+        "judge": ("reward_model",),
+        "reward": ("reward_model",),
+        "data": COMPARED,
+    },
+    "export": {"model": ("policy",)},
+}
+"""Stage kind -> role -> the artifact kinds it accepts. A dotted role is a field inside `by:`."""
+
+
+def references(stage: StageBase) -> dict[str, list[str]]:
+    """Role -> the names a stage reads in that role, in the order written. Roles left empty are absent."""
+    found: dict[str, list[str]] = {}
+    for role in ROLES[stage.kind]:  # type: ignore[attr-defined]
+        value: Any = stage
+        for part in role.split("."):
+            value = getattr(value, part, None)
+        if isinstance(value, str):
+            found[role] = [value]
+        elif isinstance(value, list) and value:
+            found[role] = list(value)
+    return found
