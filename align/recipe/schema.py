@@ -19,7 +19,7 @@ Format = Literal["auto", "align", "alpaca", "sharegpt", "messages", "hh-rlhf", "
 class Strict(BaseModel):
     """Unknown keys are errors, values do not change after loading, docstrings become the schema's descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Source(Strict):
@@ -35,10 +35,18 @@ class Source(Strict):
     """Format of a data file; `auto` looks at its first record."""
     holdout: float | int = Field(default=0, ge=0)
     """Rows kept out of training: a share below 1, or a number of rows. Split by prompt, so none lands on both sides."""
+    heldout: str | None = None
+    """Path of a second data file whose rows are all held out, in place of `holdout`; `path` is then all training."""
     chat_template: str | None = None
     """Models only: `chatml`, `plain`, or a path to a Jinja file; for tokenizers that bring none."""
     pad_token: str | None = None
     """Models only: an existing token to pad with, distinct from EOS; for tokenizers that have none."""
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_out(self) -> Source:
+        if self.heldout and self.holdout:
+            raise ValueError("holdout: and heldout: are both set; give a share (or number) of rows, or a second file")
+        return self
 
 
 class Lora(Strict):

@@ -1,0 +1,189 @@
+"""The commands. The one place that catches a user error and prints it; imports wait inside the command that needs them.
+
+Exit codes: 0 done · 1 other user error · 2 recipe or usage · 3 data · 4 model · 5 training · 6 the machine (disk,
+permission, memory, lock) · 70 a fault of ours · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from align.data.commands import app as data_app
+from align.errors import AlignError
+
+app = typer.Typer(
+    name="align",
+    help="From a base model to an aligned one, in one recipe.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 1 other user error, 2 recipe or usage, 3 data, 4 model, 5 training, "
+    "6 the machine (disk, permission, memory, lock), 70 a fault of ours, 130 interrupted.",
+)
+app.add_typer(data_app, name="data")
+
+INTERRUPTED, OUR_FAULT = 130, 70
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DEFAULT_RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    runs: RunsOption = DEFAULT_RUNS,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print notes, errors and the result only.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: stages that are sealed are skipped, one that was interrupted continues."""
+    from align.console import Terminal
+    from align.pipeline import run_recipe
+    from align.recipe.find import find_recipe
+    from align.recipe.load import load_recipe
+
+    loaded = load_recipe(find_recipe(recipe))
+    terminal = Terminal(quiet or as_json)
+    with terminal:
+        result = run_recipe(loaded, runs, terminal)
+    page = _report(result.folder, result.order, fresh=bool(result.ran))
+    if as_json:
+        stages = {n: a.manifest.model_dump(by_alias=True, exclude={"files"}) for n, a in result.artifacts.items()}
+        _print_json({"run": str(result.folder), "report": str(page), "ran": result.ran, "artifacts": stages})
+        return
+    from rich.console import Console
+
+    from align.report.terminal import summary_table
+
+    if not result.ran:
+        terminal.console.print("nothing to do: every stage is sealed")
+    Console(highlight=False).print(summary_table(result.folder, result.order))
+    print(f"report: {page}")
+
+
+@app.command()
+def check(recipe: RecipeArgument, runs: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
+    """Check a recipe and its data without running it; show what is sealed and what would run, and why."""
+    from align.pipeline import check_run
+    from align.recipe.find import find_recipe
+    from align.recipe.load import load_recipe
+
+    warnings, steps = check_run(load_recipe(find_recipe(recipe)), runs)
+    if as_json:
+        rows = [{"name": s.name, "kind": s.kind, "state": s.state, "why": s.why, "reads": s.reads} for s in steps]
+        _print_json({"ok": True, "warnings": warnings, "steps": rows})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "kind", "reads", "state", "why", box=None, header_style="dim")
+    for step in steps:
+        reads = ", ".join(name for names in step.reads.values() for name in names)
+        table.add_row(step.name, step.kind, reads, step.state, step.why)
+    console = Console(highlight=False)
+    console.print(table)
+    for warning in warnings:
+        console.print(f"note: {warning}", markup=False, soft_wrap=True)
+    console.print("the recipe is well-formed")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/quickstart.")],
+) -> None:
+    """Write the HTML report of a run, finished or not."""
+    print(_report(folder, None, fresh=True))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from align.recipe.json_schema import json_schema
+
+    _print_json(json_schema())
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="A shipped recipe; leave out to list them.")] = "",
+    folder: Annotated[Path, typer.Option("--into", help="Where to put the copy.")] = Path("."),
+) -> None:
+    """Copy a shipped recipe, with the files it needs, to start your own from."""
+    from align.recipe.find import copy_recipe, shipped_recipes
+
+    if not name:
+        for shipped, path in shipped_recipes().items():
+            print(f"{shipped:<16}{_goal(path)}")
+        return
+    copied = copy_recipe(name, folder)
+    for path in copied:
+        print(path)
+    print(f"next: align run {copied[0]}")
+
+
+def _goal(recipe: Path) -> str:
+    """The first comment line of a recipe: what it is for."""
+    first = recipe.read_text("utf-8").split("\n", 1)[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _report(folder: Path, order: list[str] | None, *, fresh: bool) -> Path:
+    page = folder / "report.html"
+    if fresh or not page.exists():
+        from align.report import build_report
+
+        return build_report(folder, order)
+    return page
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: run the command, print a user error once, and exit with its code."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        code = app(arguments, standalone_mode=False)
+    except AlignError as error:
+        _print_error(error, "--json" in arguments)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return 2
+        return _our_fault(error)
+    return code if isinstance(code, int) else 0
+
+
+def _print_error(error: AlignError, as_json: bool) -> None:
+    if as_json:
+        _print_json(error.to_dict())
+    print(f"error: {type(error).__name__}\n{error}", file=sys.stderr)
+
+
+def _our_fault(error: Exception) -> int:
+    import traceback
+
+    trace = getattr(error, "trace", None) or "".join(traceback.format_exception(error))
+    print(trace, file=sys.stderr)
+    print("this is a fault in align; please report it with the lines above", file=sys.stderr)
+    return OUR_FAULT
+
+
+if __name__ == "__main__":
+    main()

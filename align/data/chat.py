@@ -1,0 +1,239 @@
+"""The one place where messages become tokens: chat templates, loss masks, and what a reward model reads.
+
+A prompt and what follows it are tokenised separately and joined, because that is what happens when a policy answers:
+it sees the prompt's tokens and adds its own. Training and scoring on text tokenised as a whole would merge tokens
+across that border into ones the policy never sees.
+
+Masks: 1 marks a token that is trained or scored, 0 one that is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align.data.records import Message
+from align.errors import DataError, ModelError
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{{ message['content'] + '<|im_end|>' }}"
+    "{% endgeneration %}{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}"
+    "{{ '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The template of base models made by `pretrain`; needs the tokens <|im_start|> and <|im_end|>."""
+
+PLAIN = (
+    "{% for message in messages %}"
+    "{{ message['role'] | capitalize + ': ' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{{ message['content'] + eos_token }}"
+    "{% endgeneration %}{{ '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+)
+"""For tokenizers without special chat tokens, such as GPT-2's: `User: ...`, `Assistant: ...` and the EOS token."""
+
+TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as tokens. input_ids and mask have equal length; mask is 1 on the assistant's tokens."""
+
+    input_ids: list[int]
+    mask: list[int]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A comparison as tokens: the shared prompt, and the two continuations with their closing token."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    cut: bool
+    """True if the row was longer than allowed and lost tokens."""
+
+
+def template_text(name: str, folder: Path | None = None) -> str:
+    """The template called `chatml` or `plain`, or the text of a Jinja file (relative to `folder`)."""
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    path = (folder / name) if folder else Path(name)
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        raise ModelError(
+            f"there is no chat template {name!r}", allowed="chatml, plain, or a path to a Jinja file", where=str(path)
+        ) from None
+
+
+def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as the plain dictionaries that templates and judges take."""
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def render(tokenizer: Any, messages: Sequence[Message], *, answer_next: bool = False) -> str:
+    """The conversation as text in the chat template; with `answer_next`, up to where the assistant speaks."""
+    try:
+        text = tokenizer.apply_chat_template(as_dicts(messages), tokenize=False, add_generation_prompt=answer_next)
+    except Exception as error:  # templates raise whatever they like (TemplateError, KeyError ...)
+        raise DataError(
+            f"the chat template refuses a conversation with the roles {[m.role for m in messages]}: {error}",
+            remedy="use roles the template knows, or set chat_template: on the model's source",
+        ) from error
+    return str(text)
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of text that already holds its special tokens."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def encode_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """What a policy reads before it answers."""
+    return encode_text(tokenizer, render(tokenizer, messages, answer_next=True))
+
+
+def encode_completion(tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message]) -> list[int]:
+    """What the assistant adds to a prompt, its closing token included and nothing after it.
+
+    Raises ModelError if the template renders a prompt differently once an answer follows, or closes no answer.
+    """
+    before = render(tokenizer, prompt, answer_next=True)
+    whole = render(tokenizer, [*prompt, *completion])
+    if not whole.startswith(before):
+        raise ModelError(
+            "the chat template renders the prompt differently once an answer follows it, so that training and "
+            f"sampling would see different text: {before[-60:]!r} is no beginning of {whole[:200]!r}",
+            remedy="set chat_template: on the model's source to a template that only appends",
+        )
+    ids = encode_text(tokenizer, whole[len(before) :].rstrip())
+    if not ids or ids[-1] not in special_ids(tokenizer):
+        raise ModelError(
+            "the chat template closes an answer with no special token, so that a policy would never learn to stop",
+            remedy="set chat_template: on the model's source to one that ends the assistant's turn with EOS",
+        )
+    return ids
+
+
+def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Encoded:
+    """A demonstration as tokens, trained on every assistant turn and its closing token only; cut at `max_length`.
+
+    Each assistant turn is found in the rendered text, in order; text before, between and after is only read.
+    Raises DataError if an assistant turn cannot be found in what the template rendered.
+    """
+    text = render(tokenizer, messages)
+    ids: list[int] = []
+    mask: list[int] = []
+    done = 0
+    for begin, end in assistant_spans(tokenizer, text, messages):
+        for part, trained in ((text[done:begin], 0), (text[begin:end], 1)):
+            new = encode_text(tokenizer, part) if part else []
+            ids += new
+            mask += [trained] * len(new)
+        done = end
+    # What follows the last assistant turn (a newline, as a rule) would only teach the model to go on after it stopped.
+    return Encoded(ids[:max_length], mask[:max_length])
+
+
+def assistant_spans(tokenizer: Any, text: str, messages: Sequence[Message]) -> list[tuple[int, int]]:
+    """Begin and end (characters) of each assistant turn in the rendered text, its closing special token included."""
+    specials = sorted(special_texts(tokenizer), key=len, reverse=True)
+    spans: list[tuple[int, int]] = []
+    cursor = 0
+    for message in messages:
+        content = message.content.strip()
+        begin = text.find(content, cursor)
+        if begin < 0:
+            raise DataError(
+                f"the chat template does not render the {message.role}'s turn {content[:60]!r} as it is written",
+                remedy="set chat_template: on the model's source, or clean the turn",
+            )
+        end = begin + len(content)
+        if message.role == "assistant":
+            # Templates may keep the spaces around a turn: they belong to it as well.
+            exact = text.find(message.content, cursor)
+            if exact >= 0:
+                begin, end = exact, exact + len(message.content)
+            for special in specials:
+                if text.startswith(special, end):
+                    end += len(special)
+                    break
+            spans.append((begin, end))
+        cursor = end
+    return spans
+
+
+def encode_pair(
+    tokenizer: Any,
+    prompt: Sequence[Message],
+    chosen: Sequence[Message],
+    rejected: Sequence[Message],
+    max_length: int,
+) -> EncodedPair | None:
+    """A comparison as tokens, at most `max_length` long on each side; None if cutting removes the difference.
+
+    The prompt loses its oldest tokens first, because the newest turn is what is answered; an answer is cut at its end
+    only when it alone is too long.
+    """
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    chosen_ids = encode_completion(tokenizer, prompt, chosen)
+    rejected_ids = encode_completion(tokenizer, prompt, rejected)
+    longest = max(len(chosen_ids), len(rejected_ids))
+    if len(prompt_ids) + longest <= max_length:
+        return EncodedPair(prompt_ids, chosen_ids, rejected_ids, cut=False)
+    room = max(max_length - longest, min(len(prompt_ids), max_length // 4))
+    prompt_ids = prompt_ids[-room:]
+    rest = max_length - len(prompt_ids)
+    chosen_ids, rejected_ids = chosen_ids[:rest], rejected_ids[:rest]
+    if chosen_ids == rejected_ids:
+        return None
+    return EncodedPair(prompt_ids, chosen_ids, rejected_ids, cut=True)
+
+
+def encode_scored(
+    tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message], max_length: int
+) -> list[int]:
+    """What a reward model reads, in training and everywhere else: prompt and answer with its closing token."""
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    answer_ids = encode_completion(tokenizer, prompt, completion)
+    room = max(max_length - len(answer_ids), min(len(prompt_ids), max_length // 4))
+    return (prompt_ids[-room:] + answer_ids)[:max_length]
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids of all special tokens, those a tokenizer declares only as added tokens included."""
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return set(tokenizer.all_special_ids) | added
+
+
+def special_texts(tokenizer: Any) -> list[str]:
+    """Texts of all special tokens."""
+    return [str(t) for t in tokenizer.convert_ids_to_tokens(sorted(special_ids(tokenizer)))]
+
+
+def stop_ids(tokenizer: Any, generation_eos: int | Sequence[int] | None) -> list[int]:
+    """Every id that ends an answer: the tokenizer's EOS, those the model declares, what the template closes with."""
+    found = {tokenizer.eos_token_id}
+    if isinstance(generation_eos, int):
+        found.add(generation_eos)
+    elif generation_eos:
+        found.update(generation_eos)
+    closing = encode_completion(
+        tokenizer, [Message(role="user", content="a")], [Message(role="assistant", content="a")]
+    )[-1]
+    found.add(closing)
+    return sorted(i for i in found if i is not None)
+
+
+def decode_answer(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Sampled tokens as an answer's text, special tokens and the spaces around it removed."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

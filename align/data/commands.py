@@ -1,0 +1,272 @@
+"""`align data check | convert | stats`: look at a data file, change its format, count what is in it.
+
+The heavy imports stand inside the commands, so that `align --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from align.data.checks import Finding
+    from align.data.importers import Imported
+    from align.data.records import Message, Record
+    from align.errors import DataError
+
+app = typer.Typer(no_args_is_help=True, help="Check, convert and count data files.", rich_markup_mode=None)
+
+InFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl, .json, .txt (also .gz) or .parquet file.")]
+Kind = Annotated[
+    str,
+    typer.Option(help="Artifact kind: corpus, prompts, demonstrations, answers, rankings, preferences or feedback."),
+]
+Format = Annotated[str, typer.Option(help="Format of the rows; auto looks at the first one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+SHOWN = 20
+"""Places named for a warning; of errors, every one is named."""
+
+
+@app.command()
+def check(file: InFile, kind: Kind = "", format: Format = "auto", as_json: AsJson = False) -> None:
+    """Show every broken line and every doubtful row of a file. Exit code 3 if there is an error."""
+    from align.data.checks import check_imported
+    from align.data.importers import scan_file
+
+    kind = kind or _kind_of(file)
+    imported, broken = scan_file(file, kind, format)
+    findings = check_imported(imported)
+    errors = len(broken) + sum(f.count for f in findings if f.severity == "error")
+    if as_json:
+        _print_json(
+            {
+                "file": str(file),
+                "kind": kind,
+                "format": imported.format,
+                "rows": len(imported.records),
+                "errors": errors,
+                "broken": [error.to_dict() for error in broken],
+                "findings": [_finding_row(finding) for finding in findings],
+            }
+        )
+    else:
+        _print_check(imported, broken, findings, errors)
+    if errors:
+        raise typer.Exit(3)
+
+
+@app.command()
+def convert(
+    file: InFile,
+    out: Annotated[Path, typer.Argument(help="The file to write: .jsonl, .jsonl.gz or .parquet.")],
+    kind: Kind = "",
+    format: Format = "auto",
+    drop_broken: Annotated[bool, typer.Option("--drop-broken", help="Leave out rows with errors.")] = False,
+) -> None:
+    """Write a file's rows as canonical records, whatever format they are in."""
+    from align.data.checks import check_imported
+    from align.data.checks import drop_broken as without_errors
+    from align.data.files import write_records
+    from align.data.importers import import_file, scan_file
+
+    kind = kind or _kind_of(file)
+    if drop_broken:
+        imported, broken = scan_file(file, kind, format)
+        for error in broken:
+            typer.echo(f"left out  {error.where}: {error.found}")
+        imported, errors = without_errors(imported)
+        for finding in errors:
+            for place in finding.examples:
+                typer.echo(f"left out  {place}: {finding.message}")
+        left_out = len(broken) + len({row for finding in errors for row in finding.rows})
+        _some_left(imported, left_out)
+        write_records(out, imported.records)
+        typer.echo(f"{len(imported.records)} {kind} written to {out}, {left_out} rows left out")
+        return
+    imported = import_file(file, kind, format)
+    write_records(out, imported.records)
+    typer.echo(f"{len(imported.records)} {kind} written to {out} (read as {imported.format})")
+    faults = sum(f.count for f in check_imported(imported) if f.severity == "error")
+    if faults:
+        typer.echo(f"{faults} of them have errors that stop a run; --drop-broken leaves them out", err=True)
+
+
+@app.command()
+def stats(file: InFile, kind: Kind = "", format: Format = "auto", as_json: AsJson = False) -> None:
+    """Count rows, turns, words and characters of a file."""
+    from align.data.importers import import_file
+
+    kind = kind or _kind_of(file)
+    figures = figures_of(import_file(file, kind, format))
+    if as_json:
+        _print_json(figures)
+    else:
+        _print_stats(figures)
+
+
+def figures_of(imported: Imported) -> dict[str, Any]:
+    """What `align data stats` prints: counts, tags, and per part of a record min, median, 95th percentile and max."""
+    from collections import Counter
+
+    from align.data.checks import longer_wins
+    from align.data.records import Ranking, prompt_of
+    from align.data.split import group_key
+
+    records = imported.records
+    parts: dict[str, list[str]] = {}
+    for record in records:
+        for part, texts in _parts(record).items():
+            parts.setdefault(part, []).extend(texts)
+    figures: dict[str, Any] = {
+        "file": imported.path,
+        "kind": imported.kind,
+        "format": imported.format,
+        "rows": len(records),
+        "different prompts": len({group_key(record) for record in records}),
+        "rows with Chinese": sum(any(_chinese(t) for texts in _parts(r).values() for t in texts) for r in records),
+        "turns": _spread([len(prompt_of(record) or []) for record in records]),
+        "parts": {
+            part: {"words": _spread([len(t.split()) for t in texts]), "characters": _spread([len(t) for t in texts])}
+            for part, texts in parts.items()
+        },
+        "tags": dict(Counter(tag for record in records for tag in getattr(record, "tags", [])).most_common()),
+    }
+    share, pairs = longer_wins(records)
+    if pairs:
+        figures |= {"pairs": pairs, "longer wins": round(share, 4)}
+    if imported.kind == "rankings":
+        ranks = [[r for r in record.ranks if r is not None] for record in records if isinstance(record, Ranking)]
+        figures["rankings with ties"] = sum(len(set(r)) < len(r) for r in ranks)
+    if imported.kind == "feedback":
+        figures["labelled good"] = sum(bool(getattr(record, "label", False)) for record in records)
+    return figures
+
+
+def _parts(record: Record) -> dict[str, list[str]]:
+    """The texts of a record, by the name of the part they belong to."""
+    from align.data.records import Answers, Demonstration, Feedback, Preference, Ranking, Text, prompt_of
+
+    if isinstance(record, Text):
+        return {"text": [record.text]}
+    parts = {"prompt": [_joined(prompt_of(record) or [])]}
+    if isinstance(record, Demonstration):
+        parts["answer"] = [record.messages[-1].content]
+    elif isinstance(record, Answers | Ranking):
+        parts["answer"] = [answer.text for answer in record.answers]
+    elif isinstance(record, Preference):
+        parts |= {"chosen": [_joined(record.chosen)], "rejected": [_joined(record.rejected)]}
+    elif isinstance(record, Feedback):
+        parts["completion"] = [_joined(record.completion)]
+    return parts
+
+
+def _joined(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)
+
+
+def _chinese(text: str) -> bool:
+    return any("\u4e00" <= character <= "\u9fff" for character in text)
+
+
+def _spread(values: list[int]) -> dict[str, float]:
+    """min, median, 95th percentile (nearest rank) and max."""
+    ordered = sorted(values)
+    at = max(0, -(-95 * len(ordered) // 100) - 1)
+    return {"min": ordered[0], "median": statistics.median(ordered), "p95": ordered[at], "max": ordered[-1]}
+
+
+def _kind_of(file: Path) -> str:
+    """The kind of the first row that can be read."""
+    from align.data.fields import Place
+    from align.data.files import scan_rows
+    from align.data.importers import detect_kind
+    from align.errors import DataError
+
+    first: DataError | None = None
+    for line, row in scan_rows(file):
+        if not isinstance(row, DataError):
+            return detect_kind(row, Place(str(file), line))
+        first = first or row
+    assert first is not None, "scan_rows raises for an empty file"
+    raise first
+
+
+def _some_left(imported: Imported, left_out: int) -> None:
+    from align.errors import DataError
+
+    if not imported.records:
+        raise DataError(
+            f"all {left_out} rows have errors, so nothing is left to write",
+            where=imported.path,
+            remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
+        )
+
+
+def _finding_row(finding: Finding) -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "message": finding.message,
+        "where": finding.where,
+        "count": finding.count,
+        "places": list(finding.examples),
+    }
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _print_check(imported: Imported, broken: list[DataError], findings: list[Finding], errors: int) -> None:
+    for error in broken:
+        typer.echo(f"error    {error.where}: {error.found}" + (f" (allowed: {error.allowed})" if error.allowed else ""))
+    for finding in findings:
+        shown = finding.examples if finding.severity == "error" else finding.examples[:SHOWN]
+        if finding.severity == "error" or not shown:
+            for place in shown or (finding.where,):
+                typer.echo(f"{finding.severity:<8} {place}: {finding.message}")
+            continue
+        more = f" and {finding.count - len(shown)} more" if finding.count > len(shown) else ""
+        # The file is named once; of the other places only the line.
+        lines = [place.removeprefix(imported.path).lstrip(":") for place in shown[1:]]
+        places = ", ".join([shown[0], *lines])
+        typer.echo(f"{finding.severity:<8} {finding.message}: {finding.count} rows, {places}{more}")
+    warnings = sum(f.severity == "warning" for f in findings)
+    rows = len(imported.records)
+    read = f"{rows} {imported.kind} read as {imported.format}"
+    typer.echo(f"{imported.path}: {read}, {errors} errors, {warnings} kinds of warning")
+    if errors:
+        typer.echo(
+            "a run stops at these errors; to leave the rows out: "
+            f"align data convert {imported.path} OUT.jsonl --kind {imported.kind} --drop-broken"
+        )
+
+
+def _print_stats(figures: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table()
+    table.add_column("what")
+    for name in ("min", "median", "p95", "max"):
+        table.add_column(name, justify="right")
+    spreads = {"turns of the prompt": figures["turns"]} if figures["kind"] != "corpus" else {}
+    for part, units in figures["parts"].items():
+        spreads |= {f"{part}, {unit}": spread for unit, spread in units.items()}
+    for name, spread in spreads.items():
+        table.add_row(name, *(f"{value:g}" for value in spread.values()))
+    typer.echo(f"{figures['file']}: {figures['kind']}, read as {figures['format']}")
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            typer.echo(f"{name}: {value}")
+    if figures["tags"]:
+        typer.echo("tags: " + ", ".join(f"{tag} {count}" for tag, count in figures["tags"].items()))
+    console.print(table)

@@ -1,0 +1,67 @@
+"""Rankings and preferences seen as comparisons: one better and one worse continuation of the same prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from align.data.records import Demonstration, Message, Preference, Ranking, Record, pairs_of, prompt_key
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two continuations of one prompt, the better one first. group: equal for all comparisons of one prompt."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    group: str
+    margin: float | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def chosen_text(self) -> str:
+        return "\n".join(m.content for m in self.chosen)
+
+    @property
+    def rejected_text(self) -> str:
+        return "\n".join(m.content for m in self.rejected)
+
+
+def comparisons(records: Sequence[Record]) -> list[Comparison]:
+    """Every strict comparison in rankings (all pairs; ties and unranked answers give none) or preferences."""
+    found: list[Comparison] = []
+    for record in records:
+        if isinstance(record, Preference):
+            group = prompt_key(record.prompt)
+            found.append(
+                Comparison(record.prompt, record.chosen, record.rejected, group, record.margin, tuple(record.tags))
+            )
+        elif isinstance(record, Ranking):
+            group = prompt_key(record.prompt)
+            for better, worse, _ in pairs_of(record):
+                chosen, rejected = _says(better.text), _says(worse.text)
+                found.append(Comparison(record.prompt, chosen, rejected, group, record.margin, tuple(record.tags)))
+    return found
+
+
+def best_as_demonstration(record: Record) -> Demonstration | None:
+    """The example a record holds: a demonstration itself, a preference's chosen side, a ranking's best answer.
+
+    None for a ranking in which nothing was ranked. Several best answers: the first as written.
+    """
+    if isinstance(record, Demonstration):
+        return record
+    if isinstance(record, Preference):
+        return Demonstration(id=record.id, messages=[*record.prompt, *record.chosen], tags=record.tags)
+    if isinstance(record, Ranking):
+        placed = [(rank, i) for i, rank in enumerate(record.ranks) if rank is not None]
+        if not placed:
+            return None
+        best = record.answers[min(placed)[1]]
+        return Demonstration(id=record.id, messages=[*record.prompt, *_says(best.text)], tags=record.tags)
+    return None
+
+
+def _says(text: str) -> list[Message]:
+    return [Message(role="assistant", content=text)]

@@ -1,0 +1,104 @@
+"""Sampling answers: batched, left-padded, and seeded for each answer.
+
+An answer's random numbers come from its own seed, not from its place in a batch: Gumbel noise is added to each row's
+log-probabilities and the largest is taken, which samples from the softmax (Gumbel 1954; Maddison et al. 2014, §2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from align.data.chat import decode_answer, stop_ids
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. temperature 0 takes the likeliest token; lengths are in tokens."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One answer: its tokens up to the closing one (included), its text, and whether it closed before the limit."""
+
+    ids: list[int]
+    text: str
+    finished: bool
+
+
+class SeededNoise:
+    """A logits processor: temperature, nucleus, then Gumbel noise from each row's own generator.
+
+    scores: [B, V] logits; returns [B, V] perturbed log-probabilities whose argmax is the sample.
+    """
+
+    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+        self.sampling = sampling
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
+        if self.sampling.top_p < 1:
+            logprobs = keep_nucleus(logprobs, self.sampling.top_p)
+        uniform = torch.stack([torch.rand(scores.shape[-1], generator=g) for g in self.generators])
+        tiny = torch.finfo(torch.float32).tiny
+        exponential = (-torch.log(uniform.clamp(min=tiny))).clamp(min=tiny)
+        gumbel = -torch.log(exponential)
+        return logprobs + gumbel.to(logprobs.device)
+
+
+def keep_nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Keep the smallest set of tokens with probability `top_p`, set others to -inf (Holtzman et al. 2020). [B, V]."""
+    ordered, index = logprobs.sort(dim=-1, descending=True)
+    before = ordered.exp().cumsum(dim=-1) - ordered.exp()
+    ordered = ordered.masked_fill(before >= top_p, float("-inf"))
+    return torch.full_like(logprobs, float("-inf")).scatter(-1, index, ordered)
+
+
+@torch.no_grad()
+def sample_batch(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], seeds: Sequence[int], sampling: Sampling
+) -> list[Sampled]:
+    """Answer each prompt once. prompts: token ids per row; seeds: one per row. Returns one `Sampled` per row.
+
+    A clean generation config is swapped in while sampling: unset fields of one passed by hand would be inherited from
+    the model's own (repetition penalties, top_k), and the answers would come from another distribution.
+    """
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    device = next(model.parameters()).device
+    width = max(len(p) for p in prompts)
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    stops = stop_ids(tokenizer, owner.generation_config.eos_token_id)
+    noise = LogitsProcessorList([SeededNoise(sampling, seeds)] if sampling.temperature > 0 else [])
+    kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=pad)
+    was_training = model.training
+    model.eval()
+    try:
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=seen,
+            do_sample=False,
+            max_new_tokens=sampling.max_new_tokens,
+            logits_processor=noise,
+        )
+    finally:
+        owner.generation_config = kept
+        model.train(was_training)
+    return [_cut(tokenizer, row, stops) for row in out[:, width:].tolist()]
+
+
+def _cut(tokenizer: Any, row: list[int], stops: list[int]) -> Sampled:
+    end = next((i for i, token in enumerate(row) if token in stops), None)
+    ids = row if end is None else row[: end + 1]
+    return Sampled(ids, decode_answer(tokenizer, ids), end is not None)

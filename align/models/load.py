@@ -1,0 +1,350 @@
+"""Models from artifacts: which base, which adapter, which tokenizer; and the checks that make a wrong one loud.
+
+A policy artifact is one of three:
+- full weights: the folder itself is a Hugging Face model;
+- an adapter over a base: `policy.json` says where the base is (relative, if it lies in the same run);
+- a source: only `policy.json`, which points to a local folder (a model or an adapter) or to a hub id.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align.artifacts import Artifact
+from align.data.chat import template_text
+from align.errors import ModelError
+from align.recipe.schema import Lora
+
+POLICY = "policy.json"
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model is. base, tokenizer: a local folder or a hub id; merge: an adapter folded into the base first."""
+
+    base: str
+    tokenizer: str
+    revision: str | None = None
+    adapter: Path | None = None
+    merge: Path | None = None
+    chat_template: str | None = None
+    pad_token: str | None = None
+
+    @property
+    def local(self) -> bool:
+        return Path(self.base).is_dir()
+
+
+def resolve(artifact: Artifact) -> ModelRef:
+    """Where the model of a policy or reward_model artifact is."""
+    file = artifact.path / POLICY
+    if not file.exists():
+        return ModelRef(base=str(artifact.path), tokenizer=str(artifact.path))
+    fields = json.loads(file.read_text("utf-8"))
+    path = _absolute(fields["path"], artifact.path)
+    made_here = (artifact.path / "adapter_config.json").exists()
+    if made_here:
+        merge = fields.get("merge")
+        return ModelRef(
+            base=path,
+            tokenizer=str(artifact.path),
+            revision=fields.get("revision"),
+            adapter=artifact.path,
+            merge=Path(_absolute(merge, artifact.path)) if merge else None,
+        )
+    adapter = Path(path) if (Path(path) / "adapter_config.json").exists() else None
+    base = base_of_adapter(adapter) if adapter else path
+    return ModelRef(
+        base=base,
+        tokenizer=path if adapter is None or (adapter / "tokenizer_config.json").exists() else base,
+        revision=fields.get("revision"),
+        adapter=adapter,
+        chat_template=fields.get("chat_template"),
+        pad_token=fields.get("pad_token"),
+    )
+
+
+def base_of_adapter(adapter: Path) -> str:
+    """The base an adapter folder names: a folder (relative names count from the adapter's) or a hub id.
+
+    Raises ModelError if it names none, or a local folder that is not there.
+    """
+    config = adapter / "adapter_config.json"
+    name = json.loads(config.read_text("utf-8")).get("base_model_name_or_path")
+    if not name:
+        raise ModelError("the adapter does not say which base it belongs to", where=f"{config} base_model_name_or_path")
+    path = _absolute(name, adapter)
+    if (name.startswith((".", "/")) or name.count("/") > 1) and not Path(path).is_dir():
+        raise ModelError(
+            f"the adapter's base is not there: {name}",
+            where=f"{config} base_model_name_or_path",
+            remedy="put the base back, or write its new path into adapter_config.json",
+        )
+    return path
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str((folder / path).resolve()) if path.startswith(".") else path
+
+
+def load_tokenizer(ref: ModelRef) -> Any:
+    """The tokenizer, with a chat template and a pad token of its own; pads on the left.
+
+    Raises ModelError if either is missing, or if padding and end of answer share a token: a reward model then reads
+    its score one token early, and a policy never learns to stop.
+    """
+    from transformers import AutoTokenizer
+
+    where = ref.tokenizer
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=ref.revision, padding_side="left")
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"the tokenizer cannot be loaded: {first_line(error)}", where=where) from error
+    if ref.chat_template:
+        tokenizer.chat_template = template_text(ref.chat_template)
+    if not tokenizer.chat_template:
+        raise ModelError(
+            "the tokenizer has no chat template, so that conversations cannot become tokens",
+            where=where,
+            allowed="chatml, plain, or a path to a Jinja file",
+            remedy="add to the model's source: chat_template: plain",
+        )
+    if tokenizer.eos_token is None:
+        raise ModelError("the tokenizer has no EOS token, so that no answer can end", where=where)
+    _settle_padding(tokenizer, ref.pad_token, where)
+    return tokenizer
+
+
+def _settle_padding(tokenizer: Any, wanted: str | None, where: str) -> None:
+    vocabulary = tokenizer.get_vocab()
+    if wanted is not None:
+        if wanted not in vocabulary:
+            raise ModelError(
+                f"pad_token {wanted!r} is not in the vocabulary",
+                where=where,
+                allowed="an existing token: " + ", ".join(pad_candidates(tokenizer)),
+            )
+        tokenizer.pad_token = wanted
+    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+        return
+    problem = "no pad token" if tokenizer.pad_token is None else f"the EOS token {tokenizer.eos_token!r} as pad token"
+    candidates = pad_candidates(tokenizer)
+    raise ModelError(
+        f"the tokenizer has {problem}",
+        where=where,
+        allowed="an existing token that is not EOS, such as " + ", ".join(repr(c) for c in candidates),
+        remedy=f"add to the model's source: pad_token: {json.dumps(candidates[0], ensure_ascii=False)}",
+    )
+
+
+def pad_candidates(tokenizer: Any) -> list[str]:
+    """Up to three tokens to pad with: pad-like and reserved special tokens first, then unk, then the rarest of all."""
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    names = [name for name, _ in vocabulary if name != tokenizer.eos_token]
+    likely = [n for n in names if n.startswith("<") and any(w in n.lower() for w in ("pad", "reserved", "unused"))]
+    unknown = [tokenizer.unk_token] if tokenizer.unk_token not in (None, tokenizer.eos_token) else []
+    return [*likely, *unknown, *reversed(names)][:3]
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ModelError unless a local model folder has a config.json and weights."""
+    if not (folder / "config.json").exists():
+        raise ModelError(
+            "the folder holds no model: config.json is missing",
+            where=str(folder),
+            allowed="a folder with config.json, weights and tokenizer, as save_pretrained writes it",
+        )
+    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
+        raise ModelError(
+            "the model folder holds no weights",
+            where=str(folder),
+            allowed="model.safetensors, a sharded model-*.safetensors, or pytorch_model.bin",
+            remedy="download or copy the weights into the folder",
+        )
+
+
+def load_causal(ref: ModelRef, dtype: torch.dtype, *, trainable: bool = False) -> Any:
+    """The policy as a causal language model: a PeftModel if it has an adapter, else the plain model.
+
+    trainable: whether the adapter's weights take gradients. Raises ModelError for a model that cannot be loaded, a
+    tokenizer larger than the embedding, or an adapter made for another base.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model = _from_pretrained(AutoModelForCausalLM, ref, dtype)
+    if ref.merge:
+        model = attach(model, ref.merge).merge_and_unload()
+    if ref.adapter:
+        model = attach(model, ref.adapter, trainable=trainable)
+    return model
+
+
+def load_merged(ref: ModelRef, dtype: torch.dtype) -> Any:
+    """The policy with its adapter folded into the weights."""
+    model = load_causal(ref, dtype)
+    return model.merge_and_unload() if ref.adapter else model
+
+
+def load_scorer(ref: ModelRef, dtype: torch.dtype) -> Any:
+    """A reward model: sequence classification with one output, adapters attached. For `reward_model` artifacts."""
+    if ref.adapter is None:
+        from transformers import AutoModelForSequenceClassification
+
+        return _from_pretrained(AutoModelForSequenceClassification, ref, dtype)
+    policy = ModelRef(base=ref.base, tokenizer=ref.tokenizer, revision=ref.revision, adapter=ref.merge)
+    return attach(as_scorer(load_merged(policy, dtype)), ref.adapter)
+
+
+def as_scorer(causal: Any) -> Any:
+    """A reward model around a causal model's trunk, its one-output head at zero: every answer starts with score 0.
+
+    Works for every architecture that transformers knows both as causal model and as sequence classifier; others raise
+    ModelError.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = causal.config
+    config.num_labels = 1
+    config.tie_word_embeddings = False  # the head that was tied is gone
+    try:
+        with torch.device("meta"):
+            scorer = AutoModelForSequenceClassification.from_config(config, dtype=causal.dtype)
+    except ValueError as error:
+        raise ModelError(
+            f"{type(causal).__name__} has no sequence-classification form, so it cannot become a reward model",
+            remedy="start the reward stage from another architecture, such as Llama, Qwen or Gemma",
+        ) from error
+    head = next(m for n, m in scorer.named_modules() if n in ("score", "classifier"))
+    setattr(scorer, scorer.base_model_prefix, getattr(causal, causal.base_model_prefix))
+    head.weight = torch.nn.Parameter(torch.zeros(head.weight.shape, dtype=causal.dtype))
+    return scorer
+
+
+def attach(model: Any, adapter: Path, *, trainable: bool = False) -> Any:
+    """Put an adapter folder on a model, after checking that it was made for one of this shape."""
+    from peft import PeftModel
+
+    check_adapter(model, adapter)
+    return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+
+
+def check_adapter(model: Any, adapter: Path) -> None:
+    """Raise ModelError unless every LoRA matrix of the adapter finds its module, in its size, in the model."""
+    from safetensors import SafetensorError, safe_open
+
+    file = adapter / "adapter_model.safetensors"
+    if not file.exists():
+        raise ModelError("the adapter folder holds no weights", where=str(adapter), allowed="adapter_model.safetensors")
+    modules = dict(model.named_modules())
+    try:
+        with safe_open(file, framework="pt") as weights:
+            shapes = {k: weights.get_slice(k).get_shape() for k in weights.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"the adapter's weights cannot be read: {first_line(error)}", where=str(file)) from error
+    for key, shape in shapes.items():
+        for part, axis in ((".lora_A.", 1), (".lora_B.", 0)):
+            if part not in key:
+                continue
+            name = key.split(part)[0].removeprefix("base_model.model.")
+            sizes = _in_out(modules.get(name))
+            found = shape[axis]
+            if sizes is None or sizes[0 if axis else 1] != found:
+                has = "no such module" if sizes is None else f"{sizes[0 if axis else 1]} there"
+                raise ModelError(
+                    f"the adapter was made for another base: {name} takes {found} numbers, the base has {has}",
+                    where=str(adapter),
+                    remedy="name the base it was trained on, or train the adapter again",
+                )
+
+
+def _in_out(module: Any) -> tuple[int, int] | None:
+    """Width in and out of a linear layer (or GPT-2's Conv1D); None for anything else."""
+    if hasattr(module, "in_features"):
+        return int(module.in_features), int(module.out_features)
+    if hasattr(module, "nx"):
+        return int(module.nx), int(module.nf)
+    return None
+
+
+def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype) -> Any:
+    if ref.local:
+        check_weights(Path(ref.base))
+    try:
+        return auto.from_pretrained(ref.base, revision=ref.revision, dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"the model cannot be loaded: {first_line(error)}",
+            where=ref.base,
+            allowed="a folder as save_pretrained writes it, or a hub id that is downloaded or can be",
+            remedy="check the path or id" if ref.local else f"download it once: hf download {ref.base}",
+        ) from error
+
+
+def check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:
+    """Raise ModelError if the tokenizer knows more tokens than the model has embeddings."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model's embedding only {rows} rows",
+            where=where,
+            remedy="use the tokenizer that belongs to the model",
+        )
+
+
+def context_of(model: Any) -> int:
+    """The longest sequence the model can read, in tokens; a very large number where its config names none."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 30)
+
+
+def lora_config(lora: Lora, task: str) -> Any:
+    """PEFT's config for our settings. task: CAUSAL_LM or SEQ_CLS (whose head is then trained and saved as well)."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type=task,
+    )
+
+
+def save_model(model: Any, tokenizer: Any, out: Path, ref: ModelRef, merge: Path | None = None) -> None:
+    """Save weights (only the `default` adapter, if there is one), tokenizer and, for adapters, where the base is.
+
+    ref: the model it was trained from. merge: an adapter that must be folded into the base before this one.
+    """
+    tokenizer.save_pretrained(out)
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(out)
+        return
+    model.save_pretrained(out, selected_adapters=["default"], save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty card; `export` writes a true one
+    where = _relative(ref.base, out)
+    config = out / "adapter_config.json"
+    fields = json.loads(config.read_text("utf-8"))
+    fields["base_model_name_or_path"] = where
+    if isinstance(fields.get("target_modules"), list):
+        fields["target_modules"] = sorted(fields["target_modules"])  # PEFT keeps a set, whose order varies
+    config.write_text(json.dumps(fields, indent=2, sort_keys=True), "utf-8")
+    pointer = {"path": where, "revision": ref.revision, "merge": _relative(str(merge), out) if merge else None}
+    (out / POLICY).write_text(json.dumps(pointer, indent=1), "utf-8")
+
+
+def _relative(path: str, out: Path) -> str:
+    """`../NAME` for a folder of the same run, so that a run can be moved; other paths and hub ids as they are."""
+    folder = Path(path)
+    if folder.is_absolute() and folder.parent == out.parent.resolve():
+        return f"../{folder.name}"
+    return path
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,249 @@
+"""run_recipe(): resolve, then skip or run, then seal; stage after stage.
+
+Killed at any moment and run again, it continues: sealed artifacts are skipped, a partial folder of the same key is
+taken up where it stopped, one of another key is started anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from align.artifacts import LOGS, MANIFEST, Artifact, Manifest, finish_seal, read_artifact, seal
+from align.errors import AlignError, SystemLimit, TrainingError
+from align.recipe.check import check_recipe
+from align.recipe.load import Loaded
+from align.recipe.plan import KEY_FILE, Step, make_plan
+from align.recipe.schema import Lora, StageBase
+from align.sources import MODELS, check_sources, fresh_partial, local_model, prepare_sources, source_keys
+from align.worker import LOG, Done, Job, StageCrash, Worker, as_user_error
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "rlhf-align")
+"""Versions that a manifest records: those that can change what a stage makes."""
+
+WORKER_LOG = ".worker.log"
+
+
+class Display(Protocol):
+    """What a run tells while it goes; `align/console.py` draws it in a terminal."""
+
+    def say(self, text: str) -> None: ...
+
+    def stage(self, step: Step, number: int, total: int) -> None: ...
+
+    def progress(self, what: str, done: int, total: int, note: str) -> None: ...
+
+    def sealed(self, step: Step, artifact: Artifact) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run. ran: names of the steps that were not skipped."""
+
+    folder: Path
+    order: list[str]
+    artifacts: dict[str, Artifact]
+    ran: list[str]
+
+
+def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
+    """Run what is not sealed yet. Raises the AlignError of the stage that fails; everything before it stays sealed.
+
+    A stage that fails leaves no folder behind, unless there is work to continue from (a full disk, memory, an
+    interrupt): that stays in `NAME.partial/`.
+    """
+    for warning in check_recipe(loaded):
+        display.say(warning)
+    recipe = loaded.recipe
+    run = runs / recipe.name
+    with system_errors(run):
+        source_keys(recipe, loaded.path.parent, run)  # a missing file is told before a folder is made
+        created = not run.exists()
+        run.mkdir(parents=True, exist_ok=True)
+    with locked(run), system_errors(run):
+        try:
+            return _run(loaded, run, display)
+        except AlignError:
+            if created:
+                _remove_if_empty(run)
+            raise
+
+
+def _run(loaded: Loaded, run: Path, display: Display) -> RunResult:
+    recipe, folder = loaded.recipe, loaded.path.parent
+    for partial in run.glob("*.partial"):
+        if (partial / MANIFEST).exists():
+            finish_seal(partial)
+    keys = source_keys(recipe, folder, run)
+    artifacts = prepare_sources(recipe, folder, run, keys, display.say)
+    (run / "recipe.yaml").write_text(loaded.text, "utf-8")
+    models = [s for s in recipe.sources.values() if s.kind in MODELS]
+    worker = Worker(run / WORKER_LOG, offline=all(local_model(s, folder) for s in models))
+    stages = {stage.name: stage for stage in recipe.stages}
+    ran = []
+    for number, stage in enumerate(recipe.stages, 1):
+        # Planned anew before each stage: what an input came out as is known only now.
+        step = next(s for s in make_plan(loaded, run, keys) if s.name == stage.name)
+        if step.state == "sealed":
+            artifacts[step.name] = read_artifact(run / step.name)
+            continue
+        display.stage(step, number, len(stages))
+        artifacts[step.name] = _run_stage(loaded, stage, step, artifacts, worker, display)
+        ran.append(step.name)
+        display.sealed(step, artifacts[step.name])
+    (run / WORKER_LOG).unlink(missing_ok=True)
+    return RunResult(run, [*recipe.sources, *stages], artifacts, ran)
+
+
+def _run_stage(
+    loaded: Loaded, stage: StageBase, step: Step, artifacts: dict[str, Artifact], worker: Worker, display: Display
+) -> Artifact:
+    run, recipe = worker.log.parent, loaded.recipe
+    partial = run / f"{stage.name}.partial"
+    if step.state != "continue":
+        fresh_partial(run, stage.name)
+        (partial / KEY_FILE).write_text(step.key, "utf-8")
+    inputs = {role: [artifacts[name] for name in names] for role, names in step.reads.items()}
+    job = Job(
+        settings=stage,
+        inputs={role: [str(a.path.resolve()) for a in found] for role, found in inputs.items()},
+        out=str(partial.resolve()),
+        seed=step.seed,
+        recipe_folder=str(loaded.path.parent.resolve()),
+        precision=recipe.precision,
+        default_lora=recipe.lora if isinstance(recipe.lora, Lora) else None,
+        checkpoint_seconds=recipe.checkpoint_seconds,
+        report_to=recipe.report_to,
+    )
+    started = now()
+    clock = time.monotonic()
+
+    def event(kind: str, values: tuple[Any, ...]) -> None:
+        if kind == "say":
+            display.say(f"{stage.name}: {values[0]}")
+        else:
+            display.progress(*values)
+
+    try:
+        done = worker.run(job, event)
+    except (AlignError, StageCrash) as error:
+        _clean_up(run, partial, error)
+        raise
+    shutil.rmtree(partial / "resume", ignore_errors=True)
+    (partial / KEY_FILE).unlink()
+    manifest = _manifest(step, inputs, done)
+    manifest.started, manifest.ended = started, now()
+    manifest.seconds = round(time.monotonic() - clock, 2)
+    return seal(partial, manifest)
+
+
+def _manifest(step: Step, inputs: dict[str, list[Artifact]], done: Done) -> Manifest:
+    return Manifest(
+        name=step.name,
+        kind=step.makes,
+        made_by=step.kind,
+        settings=step.settings,
+        seed=step.seed,
+        key=step.key,
+        inputs={role: [a.entry() for a in found] for role, found in inputs.items()},
+        metrics=done.metrics,
+        versions=versions(),
+        git=git_commit(),
+        device=done.device,
+        peak_memory_mb=done.peak_memory_mb,
+    )
+
+
+def _clean_up(run: Path, partial: Path, error: AlignError | StageCrash) -> None:
+    """Remove a failed stage's folder, unless the machine stopped it and it can go on; its log stays in `logs/`."""
+    log = partial / LOG
+    if log.exists() and isinstance(error, StageCrash | TrainingError):
+        (run / LOGS).mkdir(exist_ok=True)
+        shutil.copy(log, run / LOGS / f"{partial.name.removesuffix('.partial')}-failed.log")
+    if not isinstance(error, SystemLimit | StageCrash):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_if_empty(run: Path) -> None:
+    """Remove a run folder made by this call in which nothing was sealed."""
+    if not any(run.glob(f"*/{MANIFEST}")) and not any(run.glob("*.partial")):
+        shutil.rmtree(run, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run folder. Raises SystemLimit if another run holds it; a killed run's hold goes with it."""
+    handle = os.open(run / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemLimit(
+            "another align run works in this folder",
+            where=str(run),
+            remedy="wait for it, or give the recipe a new name:",
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def system_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder, met in this process, into the user error it is."""
+    try:
+        yield
+    except OSError as error:
+        user = as_user_error(error, folder)
+        if user is None:
+            raise
+        raise user from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that can change what a stage makes; those not installed are absent."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the folder the command runs in, with `+` if files differ from it; None outside a checkout."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5)
+        if commit.returncode:
+            return None
+        dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def check_run(loaded: Loaded, runs: Path) -> tuple[list[str], list[Step]]:
+    """Everything that can be known without running: (warnings, what each step would do). Writes nothing.
+
+    Raises RecipeError, DataError or ModelError as `run_recipe` would before its first stage.
+    """
+    warnings = check_recipe(loaded)
+    recipe, folder = loaded.recipe, loaded.path.parent
+    run = runs / recipe.name
+    keys = source_keys(recipe, folder, run)
+    check_sources(recipe, folder, run, keys, warnings.append)
+    return warnings, make_plan(loaded, run, keys)

@@ -1,0 +1,345 @@
+"""Hold a recipe against itself before anything runs: names, order, artifact kinds, paths, trainer arguments.
+
+What a data file *holds* (broken lines, a held-out prompt in training) is checked when the pipeline imports it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from align.recipe import words
+from align.recipe.document import Place, Problem, raise_problems
+from align.recipe.load import Loaded
+from align.recipe.schema import DPO, MAKES, ROLES, ByRules, Evaluate, Lora, Sample, Source, StageBase, references
+from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
+
+MODELS = ("policy", "reward_model")
+TEMPLATES = ("chatml", "plain")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".txt", ".gz", ".csv")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A name that stages may read: a source or a stage."""
+
+    name: str
+    kind: str
+    """Artifact kind."""
+    place: Place
+    order: int
+    """Position among the stages; -1 for a source."""
+    settings: Source | StageBase
+
+
+def check_recipe(loaded: Loaded) -> list[str]:
+    """Check that everything in a recipe fits together. Returns warnings.
+
+    Raises RecipeError naming every mistake: the first in full, the others by line.
+    """
+    problems = [*_name_problems(loaded)]
+    items = items_of(loaded)
+    for item in items.values():
+        if isinstance(item.settings, Source):
+            problems += _source_problems(loaded, item.settings, item.place)
+    for index, stage in enumerate(loaded.recipe.stages):
+        place: Place = ("stages", index)
+        problems += _reference_problems(loaded, items, stage, index)
+        problems += _stage_problems(loaded, items, stage, place)
+    raise_problems(loaded.document, problems)
+    return _warnings(loaded, items)
+
+
+def items_of(loaded: Loaded) -> dict[str, Item]:
+    """Every source and stage by name; the first of two that share one."""
+    found: dict[str, Item] = {}
+    for name, source in loaded.recipe.sources.items():
+        found[name] = Item(name, source.kind, ("sources", name), -1, source)
+    for index, stage in enumerate(loaded.recipe.stages):
+        item = Item(stage.name, MAKES[stage.kind], ("stages", index), index, stage)
+        found.setdefault(stage.name, item)
+    return found
+
+
+def _name_problems(loaded: Loaded) -> Iterator[Problem]:
+    lines = {name: loaded.document.line(("sources", name)) for name in loaded.recipe.sources}
+    kinds = dict.fromkeys(lines, "source")
+    for index, stage in enumerate(loaded.recipe.stages):
+        place: Place = ("stages", index, "name")
+        if stage.name in lines:
+            yield Problem(
+                place,
+                f"the name `{stage.name}` is taken by the {kinds[stage.name]} on line {lines[stage.name]}",
+                "a name of its own for each source and stage; it is the name of the folder in the run",
+                "rename one of the two",
+            )
+        else:
+            lines[stage.name], kinds[stage.name] = loaded.document.line(place), "stage"
+
+
+def _reference_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, index: int) -> Iterator[Problem]:
+    """The names a stage reads exist, come before it, and are of a kind that the role accepts."""
+    kind = kind_of(stage)
+    before = [item for item in items.values() if item.order < index]
+    for role in ("model", "data"):
+        if getattr(stage, role, None) == []:
+            yield Problem(
+                ("stages", index, role), f"`{role}` is an empty list", "one name or more", "name what it reads"
+            )
+    for role, names in references(stage).items():
+        place: Place = ("stages", index, *role.split("."))
+        for name in {name for name in names if names.count(name) > 1}:
+            yield Problem(place, f"`{role}` names `{name}` twice", "each name once", "delete one of the two")
+        for number, name in enumerate(names):
+            here = (*place, number) if (*place, number) in loaded.lines else place
+            item = items.get(name)
+            fitting = [other for other in before if other.kind in ROLES[kind][role]]
+            if item is None:
+                yield _unknown_name(here, role, name, items, fitting)
+            elif item.order >= index:
+                yield _too_early(loaded, here, stage, item, index)
+            elif item.kind not in ROLES[kind][role]:
+                yield _wrong_kind(loaded, here, role, item, ROLES[kind][role], fitting)
+
+
+def _unknown_name(place: Place, role: str, name: str, items: dict[str, Item], fitting: list[Item]) -> Problem:
+    hint = words.did_you_mean(name, [item.name for item in fitting]) or words.did_you_mean(name, items)
+    known = words.listing(item.name for item in fitting)
+    return Problem(
+        place,
+        f"`{role}` reads `{name}`, but no source or stage has this name",
+        f"here: {known}; all names: {words.listing(items)}",
+        hint or f"add a source or a stage named `{name}`, or read one that exists",
+    )
+
+
+def _too_early(loaded: Loaded, place: Place, stage: StageBase, item: Item, index: int) -> Problem:
+    allowed = "a source, or a stage before this one"
+    if item.order == index:
+        return Problem(place, f"stage `{stage.name}` reads itself", allowed, "name what it should start from")
+    here, there = loaded.document.line(("stages", index)), loaded.document.line(item.place)
+    return Problem(
+        place,
+        f"stage `{stage.name}` (line {here}) reads stage `{item.name}` (line {there}), which runs after it",
+        allowed,
+        f"move stage `{item.name}` above stage `{stage.name}`",
+    )
+
+
+def _wrong_kind(
+    loaded: Loaded, place: Place, role: str, item: Item, accepted: tuple[str, ...], fitting: list[Item]
+) -> Problem:
+    what = "source" if item.order < 0 else "stage"
+    line = loaded.document.line(item.place)
+    kinds = " or ".join(accepted)
+    makers = [kind for kind, made in MAKES.items() if made in accepted]
+    if fitting:
+        remedy = "read " + " or ".join(f"`{other.name}`" for other in fitting)
+        allowed = f"{kinds}; in this recipe: {words.listing(other.name for other in fitting)}"
+    else:
+        allowed = f"{kinds}; nothing before this stage in this recipe is one"
+        stages = f"a stage of kind {' or '.join(makers)}, or " if makers else ""
+        remedy = f"add {stages}a source of kind {kinds}"
+    return Problem(
+        place, f"`{role}` reads `{item.name}`, which is of kind {item.kind} ({what}, line {line})", allowed, remedy
+    )
+
+
+def kind_of(stage: StageBase) -> str:
+    """The stage's kind: sft, dpo, ..."""
+    kind: str = stage.kind  # type: ignore[attr-defined]  # every kind's class has it, as a Literal of its own
+    return kind
+
+
+# --- sources -----------------------------------------------------------------------------------------------------
+
+
+def _source_problems(loaded: Loaded, source: Source, place: Place) -> Iterator[Problem]:
+    models_only, data_only = ("revision", "chat_template", "pad_token"), ("holdout", "heldout", "format")
+    is_model = source.kind in MODELS
+    for name in data_only if is_model else models_only:
+        if name in source.model_fields_set and getattr(source, name):
+            whom = "data sources" if is_model else "models"
+            yield Problem(
+                (*place, name), f"`{name}` is for {whom}, and this source is of kind {source.kind}", "", "delete it"
+            )
+    if isinstance(source.holdout, float) and source.holdout >= 1:
+        yield Problem(
+            (*place, "holdout"),
+            f"`holdout` is {source.holdout}",
+            "a share below 1 such as 0.1, or a whole number of rows such as 200",
+            f"write `holdout: {int(source.holdout)}` for that many rows",
+        )
+    template = source.chat_template
+    if is_model and template and template not in TEMPLATES and not loaded.resolve(template).is_file():
+        yield _missing_path(loaded, (*place, "chat_template"), template, f"{', '.join(TEMPLATES)}, or a Jinja file")
+    if is_model:
+        yield from _model_path(loaded, source, (*place, "path"))
+        return
+    yield from _data_path(loaded, source.kind, source.path, (*place, "path"))
+    if source.heldout:
+        yield from _data_path(loaded, source.kind, source.heldout, (*place, "heldout"))
+
+
+def _data_path(loaded: Loaded, kind: str, written: str, place: Place) -> Iterator[Problem]:
+    path = loaded.resolve(written)
+    if path.is_dir() and not (path / "manifest.json").is_file():
+        files = [f.name for f in sorted(path.iterdir()) if f.name.endswith(DATA_ENDINGS)]
+        yield Problem(
+            place,
+            f"`{written}` is a folder, and {kind} are read from a file",
+            "a JSON Lines or Parquet file, or the folder of a finished artifact",
+            f"name a file in it: {words.listing(files)}" if files else "name a file",
+        )
+    elif not path.exists():
+        yield _missing_path(loaded, place, written, "a JSON Lines or Parquet file")
+
+
+def _model_path(loaded: Loaded, source: Source, place: Place) -> Iterator[Problem]:
+    allowed = "a model folder, or a hub id such as `Qwen/Qwen3-0.6B`"
+    path = loaded.resolve(source.path)
+    if path.is_file():
+        yield Problem(
+            place, f"`{source.path}` is a file, and a model is a folder", allowed, f"name {path.parent.name}/"
+        )
+    elif path.is_dir():
+        if source.revision:
+            yield Problem(
+                (*place[:-1], "revision"), "`revision` is for hub models, and `path` is a folder here", "", "delete it"
+            )
+    elif not HUB_ID.fullmatch(source.path) or source.path.endswith(DATA_ENDINGS):
+        yield _missing_path(loaded, place, source.path, allowed)
+
+
+def _missing_path(loaded: Loaded, place: Place, written: str, allowed: str) -> Problem:
+    path = loaded.resolve(written)
+    siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = words.did_you_mean(path.name, siblings)
+    if hint:
+        hint = f"did you mean `{written.removesuffix(path.name)}{hint.split('`')[1]}`?"
+    elif not path.parent.is_dir():
+        hint = f"the folder {path.parent} does not exist either; paths start at the recipe's folder"
+    return Problem(
+        place, f"there is no `{written}` (looked for {path})", allowed, hint or "paths start at the recipe's folder"
+    )
+
+
+# --- what concerns one kind of stage ------------------------------------------------------------------------------
+
+
+def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, place: Place) -> Iterator[Problem]:
+    kind = kind_of(stage)
+    yield from argument_problems(kind, getattr(stage, "trainer", {}), (*place, "trainer"))
+    if kind == "pretrain" and isinstance(getattr(stage, "lora", None), Lora):
+        yield Problem(
+            (*place, "lora"), "a model made from scratch has no base to adapt", "`none`, or no `lora`", "delete `lora`"
+        )
+    for role in ("by", "judge"):
+        rules = getattr(stage, role, None)
+        if isinstance(rules, ByRules) and not loaded.resolve(rules.rules).is_file():
+            yield _missing_path(
+                loaded,
+                (*place, role, "rules"),
+                rules.rules,
+                "a Python file with score(prompt, answer, reference, tags)",
+            )
+    if isinstance(stage, DPO):
+        yield from _loss_problems(stage, place)
+    if isinstance(stage, Evaluate):
+        for role, name in (("prompts", stage.prompts), ("data", stage.data)):
+            if name is not None:
+                yield from _heldout_problems(loaded, items, name, (*place, role))
+    if kind == "rank":
+        yield from _rankable(items, references(stage).get("answers", []), place)
+
+
+def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:
+    losses = [stage.loss] if isinstance(stage.loss, str) else stage.loss
+    known = dpo_loss_types()
+    for name in losses:
+        if name not in known:
+            yield Problem(
+                (*place, "loss"),
+                f"`loss` is {words.show(name)}, which TRL's DPO does not have",
+                f"one of {words.listing(known)}",
+                words.did_you_mean(name, known) or "write `loss: sigmoid`, the default",
+            )
+    if not losses:
+        yield Problem((*place, "loss"), "`loss` is an empty list", "one loss or more", "delete it for the default")
+    weights = stage.trainer.get("loss_weights")
+    if isinstance(weights, list) and len(weights) != len(losses):
+        yield Problem(
+            (*place, "trainer", "loss_weights"),
+            f"`loss_weights` has {len(weights)} entries for {len(losses)} losses",
+            "one weight for each loss",
+        )
+    smoothing = stage.trainer.get("label_smoothing", 0.0)
+    if "exo_pair" in losses and smoothing == 0:
+        yield Problem(
+            (*place, "loss"),
+            "the loss exo_pair is not defined without label smoothing",
+            "label_smoothing above 0",
+            "write `trainer: {label_smoothing: 0.001}`",
+        )
+
+
+def heldout_sources(items: dict[str, Item], name: str, seen: frozenset[str] = frozenset()) -> list[Item]:
+    """The sources that the rows of `name` come from, traced back through `sample` and `rank` stages."""
+    item = items.get(name)
+    if item is None or name in seen:
+        return []
+    if isinstance(item.settings, Source):
+        return [item]
+    role = {"sample": "prompts", "rank": "answers"}.get(kind_of(item.settings), "")
+    names = references(item.settings).get(role, [])
+    return [source for other in names for source in heldout_sources(items, other, seen | {name})]
+
+
+def _heldout_problems(loaded: Loaded, items: dict[str, Item], name: str, place: Place) -> Iterator[Problem]:
+    for item in heldout_sources(items, name):
+        source = item.settings
+        if not isinstance(source, Source) or source.kind in MODELS or source.holdout > 0 or source.heldout:
+            continue
+        folder = loaded.resolve(source.path)
+        if (folder / "heldout.jsonl").is_file():
+            continue  # an artifact of an earlier run that brings its own split
+        via = "" if name == item.name else f", which come from the source `{item.name}`"
+        yield Problem(
+            place,
+            f"`{place[-1]}` asks the held-out rows of `{name}`{via}, and none are held out",
+            "rows that training never sees",
+            f"add `holdout: 0.1` to the source `{item.name}` (line {loaded.document.line(item.place)})",
+        )
+
+
+def _rankable(items: dict[str, Item], names: list[str], place: Place) -> Iterator[Problem]:
+    for name in names:
+        item = items.get(name)
+        if item and isinstance(item.settings, Sample) and _answers_each(item.settings) < 2:
+            yield Problem(
+                (*place, "answers"),
+                f"`{name}` samples one answer a prompt, which leaves nothing to rank",
+                "2 answers a prompt or more",
+                f"write `per_prompt: 4` in stage `{name}`",
+            )
+
+
+def _answers_each(stage: Sample) -> int:
+    return stage.per_prompt * (1 if isinstance(stage.model, str) else len(stage.model))
+
+
+def _warnings(loaded: Loaded, items: dict[str, Item]) -> list[str]:
+    """What is allowed and probably not meant."""
+    used = {name for stage in loaded.recipe.stages for names in references(stage).values() for name in names}
+    warnings = [
+        f"{loaded.where(item.place)}: no stage reads the source `{name}`"
+        for name, item in items.items()
+        if item.order < 0 and name not in used
+    ]
+    for index, stage in enumerate(loaded.recipe.stages):
+        if isinstance(stage, Sample) and stage.temperature == 0 and stage.per_prompt > 1:
+            where = loaded.where(("stages", index, "temperature"))
+            warnings.append(f"{where}: at temperature 0 all {stage.per_prompt} answers to a prompt are the same")
+    return warnings

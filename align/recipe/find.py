@@ -1,0 +1,90 @@
+"""Find a recipe by path or by the name it is shipped under, and copy a shipped one to start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from align.errors import RecipeError, SystemLimit
+from align.recipe import words
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def shipped_folder() -> Path:
+    """Where the shipped recipes are: inside the installed package, or `recipes/` of a checkout."""
+    installed = PACKAGE / "_recipes"
+    return installed if installed.is_dir() else PACKAGE.parent / "recipes"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that ships with align, sorted by name."""
+    return {file.stem: file for file in sorted(shipped_folder().glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The recipe file meant by a path, or by a shipped recipe's name.
+
+    `quickstart`, `quickstart.yaml` and `recipes/quickstart.yaml` all find the shipped one where no such file exists,
+    so that the README's commands work from a checkout and from an install. Raises RecipeError if nothing is found.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.parent in (Path("."), Path("recipes")) and path.suffix in ("", ".yaml"):
+        shipped = shipped_recipes().get(path.name.removesuffix(".yaml"))
+        if shipped is not None:
+            return shipped
+    raise missing_recipe(name)
+
+
+def missing_recipe(name: str) -> RecipeError:
+    """The error for a recipe that is not there, with the files and shipped names that come close."""
+    path = Path(name).expanduser()
+    shipped = shipped_recipes()
+    folder = path if path.is_dir() else path.parent
+    nearby = sorted(file for ending in ("*.yaml", "*.yml") for file in folder.glob(ending)) if folder.is_dir() else []
+    allowed = f"a path, or a shipped recipe: {words.listing(shipped)}"
+    if path.is_dir():
+        remedy = f"name a file in it: {words.listing(map(str, nearby))}" if nearby else "name a file, not a folder"
+        return RecipeError("this is a folder, not a recipe", where=name, allowed=allowed, remedy=remedy)
+    files = {file.name: str(file) for file in nearby} | {file.stem: str(file) for file in nearby}
+    known = {n: n for n in shipped} | {n + ".yaml": n for n in shipped} | files
+    hint = words.did_you_mean(path.name, known)
+    if hint:
+        hint = f"did you mean `{known[hint.split('`')[1]]}`?"
+    return RecipeError(
+        "there is no such recipe", where=name, allowed=allowed, remedy=hint or "align new quickstart makes one"
+    )
+
+
+def copy_recipe(name: str, destination: Path) -> list[Path]:
+    """Copy a shipped recipe, and the folders beside it that it names, into the folder `destination`.
+
+    Returns what was made: the YAML file first, then the folders. Raises RecipeError if the name is unknown or something
+    of that name is there already (nothing is copied then), SystemLimit if the folder cannot be written.
+    """
+    shipped = shipped_recipes()
+    if name not in shipped:
+        raise missing_recipe(name)
+    source = shipped[name]
+    text = source.read_text("utf-8")
+    folders = [f for f in sorted(source.parent.iterdir()) if f.is_dir() and f"{f.name}/" in text]
+    made = [destination / item.name for item in (source, *folders)]
+    for target in made:
+        if target.exists():
+            raise RecipeError(
+                "this exists already, and nothing is overwritten",
+                where=str(target),
+                remedy="move it away, or copy into another folder",
+            )
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, made[0])
+        for folder, target in zip(folders, made[1:], strict=True):
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+    except OSError as error:
+        raise SystemLimit(
+            f"cannot write: {error.strerror}", where=str(destination), remedy="choose a folder you can write to"
+        ) from None
+    return made

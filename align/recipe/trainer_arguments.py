@@ -1,0 +1,241 @@
+"""What may stand under `trainer:`: further arguments of a stage's TRL or transformers config.
+
+The arguments and their types are read from `trainer_fields.json`, which `make_trainer_fields.py` writes from the
+installed TRL and a test keeps true. Arguments that align sets itself are refused, each with the recipe's own field.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from align.recipe import words
+from align.recipe.document import Place, Problem
+
+FIELDS_FILE = Path(__file__).with_name("trainer_fields.json")
+
+_BATCH = "use `batch_size` (sequences per optimizer step) and `micro_batch` (in memory at once) of the stage"
+_PRECISION = "use the recipe's `precision`"
+_SEED = "use the recipe's `seed`; every stage's seed is derived from it and the stage's name"
+_SAVING = "use the recipe's `checkpoint_seconds`; the pipeline saves and continues by itself"
+_LOGGING = "every step is logged to logs/metrics.jsonl; for other places use the recipe's `report_to`"
+_EVALUATION = "the loss on held-out rows is logged after each epoch; for more add a stage of kind `evaluate`"
+_MODEL = "models are loaded by align; use the fields of the `policy` source"
+_DATA = "the rows are prepared by align from the artifact in `data`"
+_UPLOAD = "nothing is uploaded by a run; add a stage of kind `export` and upload its folder"
+
+OURS: dict[str, str] = {
+    "output_dir": "the pipeline decides where a stage saves; `name` is the folder's name",
+    "learning_rate": "use `learning_rate` of the stage",
+    "num_train_epochs": "use `epochs` of the stage",
+    "max_steps": "use `max_steps` of the stage",
+    "max_length": "use `max_length` of the stage",
+    "beta": "use `beta` of the stage",
+    "loss_type": "use `loss` of the stage",
+    "packing": "use `packing` of the stage",
+    "run_name": "use the recipe's `name`",
+    "project": "use the recipe's `name`",
+    "disable_tqdm": "use `align run --quiet`",
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"),
+        _BATCH,
+    ),
+    **dict.fromkeys(("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "use_cpu"), _PRECISION),
+    **dict.fromkeys(("seed", "data_seed", "full_determinism"), _SEED),
+    **dict.fromkeys(
+        (
+            "save_strategy",
+            "save_steps",
+            "save_total_limit",
+            "save_only_model",
+            "save_on_each_node",
+            "enable_jit_checkpoint",
+            "load_best_model_at_end",
+            "metric_for_best_model",
+            "greater_is_better",
+            "resume_from_checkpoint",
+            "ignore_data_skip",
+            "restore_callback_states_from_checkpoint",
+        ),
+        _SAVING,
+    ),
+    **dict.fromkeys(
+        (
+            "report_to",
+            "logging_strategy",
+            "logging_steps",
+            "logging_first_step",
+            "logging_nan_inf_filter",
+            "log_level",
+            "log_level_replica",
+            "log_on_each_node",
+        ),
+        _LOGGING,
+    ),
+    **dict.fromkeys(
+        (
+            "do_train",
+            "do_eval",
+            "do_predict",
+            "eval_strategy",
+            "eval_steps",
+            "eval_delay",
+            "eval_on_start",
+            "eval_packing",
+            "per_device_eval_batch_size",
+            "eval_accumulation_steps",
+            "eval_do_concat_batches",
+            "eval_use_gather_object",
+            "batch_eval_metrics",
+            "include_for_metrics",
+            "prediction_loss_only",
+        ),
+        _EVALUATION,
+    ),
+    **dict.fromkeys(("model_init_kwargs", "trust_remote_code", "chat_template_path", "eos_token", "pad_token"), _MODEL),
+    **dict.fromkeys(
+        (
+            "dataset_text_field",
+            "dataset_kwargs",
+            "remove_unused_columns",
+            "label_names",
+            "assistant_only_loss",
+            "completion_only_loss",
+        ),
+        _DATA,
+    ),
+    **dict.fromkeys(
+        (
+            "push_to_hub",
+            "hub_token",
+            "hub_private_repo",
+            "hub_model_id",
+            "hub_strategy",
+            "hub_always_push",
+            "hub_revision",
+        ),
+        _UPLOAD,
+    ),
+    "local_rank": "the launcher sets it",
+}
+"""Argument that align sets itself -> the recipe's field to use instead."""
+
+ALLOWED_ANYWAY = {("sft", "loss_type")}
+"""SFT's loss is not `loss:` of the recipe, which only DPO has."""
+
+GONE = {
+    "warmup_ratio": "write `warmup_steps`; a number below 1 is a share of all steps",
+    "evaluation_strategy": _EVALUATION,
+    "group_by_length": "write `train_sampling_strategy: group_by_length`",
+    "max_seq_length": "use `max_length` of the stage",
+    "max_prompt_length": "use `max_length` of the stage",
+    "no_cuda": _PRECISION,
+    "save_safetensors": "models are always saved as safetensors",
+    "logging_dir": _LOGGING,
+    "overwrite_output_dir": _SAVING,
+    "gradient_checkpointing": "write `activation_checkpointing`, its new name",
+    "gradient_checkpointing_kwargs": "write `activation_checkpointing_kwargs`, its new name",
+}
+"""Arguments of older releases that many recipes on the web still show; refused even where TRL keeps an alias."""
+
+TYPES = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+    "null": "null",
+}
+
+
+@functools.cache
+def _file() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(FIELDS_FILE.read_text("utf-8"))
+    return read
+
+
+def fields_of(kind: str) -> dict[str, dict[str, list[str]]]:
+    """The arguments of a stage kind's trainer config; empty for a kind that has no trainer."""
+    fields: dict[str, dict[str, list[str]]] = _file()["fields"].get(kind, {})
+    return fields
+
+
+def dpo_loss_types() -> list[str]:
+    """The values of TRL's `loss_type` for DPO."""
+    names: list[str] = _file()["dpo_loss_types"]
+    return names
+
+
+def argument_problems(kind: str, arguments: dict[str, Any], place: Place) -> Iterator[Problem]:
+    """What is wrong with the `trainer:` mapping of a stage of this kind."""
+    fields = fields_of(kind)
+    open_fields = [name for name in fields if not is_ours(kind, name) and name not in GONE]
+    for name, value in arguments.items():
+        here = (*place, name)
+        if is_ours(kind, name):
+            yield Problem(here, f"`{name}` is set by align", "any argument that align does not set itself", OURS[name])
+        elif name not in open_fields:
+            hint = GONE.get(name) or words.did_you_mean(name, open_fields)
+            yield Problem(
+                here,
+                f"`{name}` is no argument of this stage's trainer",
+                f"the arguments of {CONFIGS.get(kind, 'its trainer')}: {words.listing(open_fields)}",
+                hint or "delete the line",
+            )
+        else:
+            yield from _value_problems(name, value, fields[name], here)
+
+
+CONFIGS = {
+    "pretrain": "transformers.TrainingArguments",
+    "sft": "trl.SFTConfig",
+    "reward": "trl.RewardConfig",
+    "dpo": "trl.DPOConfig",
+}
+
+
+def is_ours(kind: str, name: str) -> bool:
+    """Whether align sets this argument of this kind of stage itself."""
+    return name in OURS and (kind, name) not in ALLOWED_ANYWAY
+
+
+def _value_problems(name: str, value: Any, field: dict[str, list[str]], place: Place) -> Iterator[Problem]:
+    found = f"`{name}` is {words.show(value)}"
+    types, closed = field["types"], field.get("choices", [])
+    if not fits(value, types):
+        allowed = " or ".join(TYPES[t] for t in types)
+        remedy = f"write `{name}: {value}` without quotes" if isinstance(value, str) and _number(value) else ""
+        yield Problem(place, found, allowed or "nothing: it cannot be given in a recipe", remedy or "change the value")
+    elif isinstance(value, str) and closed and value not in closed:
+        yield Problem(place, found, f"one of {words.listing(closed)}", words.did_you_mean(value, closed))
+
+
+def fits(value: Any, types: list[str]) -> bool:
+    """Whether a YAML value has one of the types; a whole number counts as a number, true and false as neither."""
+    match value:
+        case None:
+            return "null" in types
+        case bool():
+            return "bool" in types
+        case int():
+            return "int" in types or "float" in types
+        case float():
+            return "float" in types
+        case str():
+            return "str" in types
+        case list():
+            return "list" in types
+        case _:
+            return "dict" in types
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

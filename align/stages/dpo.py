@@ -1,0 +1,133 @@
+"""dpo: practise. Direct preference optimisation with TRL; the reference is the policy the stage starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
+from align.data.chat import encode_pair
+from align.data.comparisons import Comparison, comparisons
+from align.errors import DataError, TrainingError
+from align.models.load import load_merged, load_tokenizer, resolve, save_model
+from align.models.roles import trainable_policy
+from align.recipe.schema import DPO, Training
+from align.trainers.progress import read_metrics, run_training, training_arguments
+
+HELDOUT_PAIRS = 256
+"""Held-out pairs whose loss is logged after each epoch; more would only cost time."""
+
+
+def run(settings: DPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
+    """Optimise the policy on every comparison in rankings or preferences (Rafailov et al. 2023, eq. 7)."""
+    from datasets import Dataset
+    from trl import DPOConfig
+
+    from align.trainers.shim import TokenizedDPOTrainer
+
+    ref = resolve(inputs.one("model"))
+    tokenizer = load_tokenizer(ref)
+    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN))]
+    heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
+    train_rows = pair_rows(tokenizer, pairs, settings, context)
+    heldout_rows = pair_rows(tokenizer, spread(heldout, HELDOUT_PAIRS), settings, None) if heldout else []
+    lora = context.lora_of(settings)
+    policy = trainable_policy(ref, tokenizer, lora, settings.lora is not None, context)
+    trainer = TokenizedDPOTrainer(
+        model=policy.model,
+        ref_model=load_merged(ref, policy.model.dtype) if lora is None else None,
+        args=training_arguments(
+            DPOConfig,
+            settings,
+            out,
+            context,
+            beta=settings.beta,
+            loss_type=[settings.loss] if isinstance(settings.loss, str) else list(settings.loss),
+            max_length=settings.max_length,
+            eval_strategy="epoch" if heldout_rows else "no",
+        ),
+        train_dataset=Dataset.from_list(train_rows),
+        eval_dataset=Dataset.from_list(heldout_rows) if heldout_rows else None,
+        processing_class=tokenizer,
+        peft_config=policy.peft_config,
+    )
+    gap = assert_reference(trainer, load_merged(ref, policy.model.dtype), train_rows[:4])
+    metrics = run_training(trainer, out, context)
+    save_model(trainer.model, tokenizer, out, ref)
+    return {**metrics, "pairs": len(train_rows), "lora": policy.how, "reference_gap": gap, **last_rewards(out)}
+
+
+def spread(pairs: list[Comparison], most: int) -> list[Comparison]:
+    """At most `most` pairs, evenly taken from the list."""
+    step = max(1, len(pairs) // most)
+    return pairs[::step][:most]
+
+
+def pair_rows(
+    tokenizer: Any, pairs: list[Comparison], settings: Training, context: Context | None
+) -> list[dict[str, list[int]]]:
+    """Comparisons as token rows. Says how many were cut or left out; raises DataError if none is left."""
+    encoded = [encode_pair(tokenizer, p.prompt, p.chosen, p.rejected, settings.max_length) for p in pairs]
+    kept = [e for e in encoded if e is not None]
+    if not kept:
+        raise DataError(
+            "no comparison is left to train on"
+            + (": cutting removes every difference" if encoded else ": the rankings hold only ties"),
+            where=f"stage {settings.name}",
+            remedy="raise max_length" if encoded else "rank answers that differ; per_prompt: or temperature: may help",
+        )
+    if context and (cut := sum(e.cut for e in kept)):
+        context.say(f"{cut} of {len(pairs)} comparisons are longer than max_length {settings.max_length} and were cut")
+    if context and len(kept) < len(encoded):
+        context.say(f"{len(encoded) - len(kept)} comparisons were left out: cutting removes their difference")
+    return [{"prompt_ids": e.prompt_ids, "chosen_ids": e.chosen_ids, "rejected_ids": e.rejected_ids} for e in kept]
+
+
+def assert_reference(trainer: Any, start: Any, sample: list[dict[str, list[int]]]) -> float:
+    """Raise TrainingError unless the trainer's reference gives the log-probabilities of the policy we start from.
+
+    start: that policy, loaded on its own with its adapter merged. Returns the largest difference of summed
+    log-probabilities (nats) on `sample`.
+    """
+    chosen, rejected = trainer.reference_logprobs(sample)
+    found = torch.stack([chosen, rejected], dim=1).float().cpu()
+    start = start.to(trainer.accelerator.device).eval()
+    expected = torch.tensor(
+        [[answer_logprob(start, row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids")]
+         for row in sample]
+    )  # fmt: skip
+    gap = float((found - expected).abs().max())
+    limit = 1e-3 if start.dtype == torch.float32 else 0.02
+    if gap > limit * max(1.0, float(expected.abs().max())):
+        raise TrainingError(
+            f"the reference is not the policy this stage starts from: log-probabilities differ by {gap:.4f} nats",
+            where=f"reference {found.tolist()}, policy {expected.tolist()}",
+            remedy="this is a fault in the toolkit; please report it with the recipe",
+        )
+    return round(gap, 6)
+
+
+@torch.no_grad()
+def answer_logprob(model: Any, prompt_ids: list[int], answer_ids: list[int]) -> float:
+    """Summed log-probability (nats) of an answer's tokens given its prompt."""
+    ids = torch.tensor([prompt_ids + answer_ids], device=next(model.parameters()).device)
+    logprobs = torch.log_softmax(model(input_ids=ids).logits[0, :-1].float(), dim=-1)
+    picked = logprobs.gather(1, ids[0, 1:, None])[:, 0]
+    return float(picked[len(prompt_ids) - 1 :].sum())
+
+
+def last_rewards(out: Path) -> dict[str, float]:
+    """Implicit-reward accuracy and margin: over the last tenth of training, and on held-out pairs if there are any."""
+    logged = read_metrics(out / "logs/metrics.jsonl")
+    found: dict[str, float] = {}
+    for label, key in (("train_accuracy", "rewards/accuracies"), ("train_margin", "rewards/margins")):
+        values = [r[key] for r in logged if key in r]
+        tail = values[-max(1, len(values) // 10) :]
+        if tail:
+            found[label] = round(sum(tail) / len(tail), 4)
+    for row in logged:
+        if "eval_rewards/accuracies" in row:
+            found["heldout_accuracy"] = round(row["eval_rewards/accuracies"], 4)
+    return found

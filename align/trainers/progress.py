@@ -1,0 +1,159 @@
+"""What every trainer shares: arguments, metrics.jsonl, progress, checkpoints to continue from, the NaN guard."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from align.artifacts import METRICS
+from align.contract import RESUME, Context, Metrics
+from align.errors import TrainingError
+from align.models.device import pick_device, pick_dtype
+from align.recipe.schema import Training
+
+COMPLETE = "complete"
+"""Marker in a checkpoint that was written whole; a kill while saving leaves one without."""
+
+
+def micro_batch(settings: Training) -> int:
+    """Sequences in memory at once: as asked, or the largest divisor of the batch that is at most 8."""
+    if settings.micro_batch:
+        return settings.micro_batch
+    return max(n for n in range(1, min(8, settings.batch_size) + 1) if settings.batch_size % n == 0)
+
+
+def training_arguments(config_class: Any, settings: Training, out: Path, context: Context, **own: Any) -> Any:
+    """A TrainingArguments of `config_class` from a stage's settings; `own` are the stage's further arguments.
+
+    The recipe's `trainer:` block comes last; names that we set ourselves were refused when the recipe was checked.
+    """
+    device = pick_device()
+    micro = micro_batch(settings)
+    values: dict[str, Any] = {
+        "output_dir": str(out / RESUME),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": micro,
+        "gradient_accumulation_steps": settings.batch_size // micro,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.03,
+        "max_grad_norm": 1.0,
+        "weight_decay": 0.0,
+        "seed": context.seed,
+        "data_seed": context.seed,
+        "bf16": pick_dtype(context.precision, device) == torch.bfloat16,
+        "use_cpu": device.type == "cpu",
+        "gradient_checkpointing": device.type == "cuda",
+        "dataloader_pin_memory": device.type == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "save_total_limit": 2,
+        "report_to": context.report_to,
+        "logging_first_step": True,
+        "disable_tqdm": True,
+    }
+    values.update(own)
+    values.update(settings.trainer)
+    return config_class(**values)
+
+
+def run_training(trainer: Any, out: Path, context: Context) -> Metrics:
+    """Train, from the last whole checkpoint if there is one, and give the closing figures.
+
+    Raises TrainingError if the loss or the gradient stops being a number.
+    """
+    checkpoint = last_checkpoint(out / RESUME)
+    steps_before = int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    log = out / METRICS
+    keep_steps(log, steps_before)
+    if checkpoint:
+        context.say(f"continues from step {steps_before}")
+    trainer.add_callback(Progress(log, context))
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    steps = trainer.state.global_step
+    losses = [r["loss"] for r in read_metrics(log) if "loss" in r]
+    tail = losses[-max(1, len(losses) // 10) :]
+    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    return {
+        "steps": steps,
+        "loss": round(sum(tail) / len(tail), 6) if tail else None,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "trained_parameters": trained,
+        "steps_per_second": round((steps - steps_before) / seconds, 3) if seconds > 0 else None,
+    }
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written whole; unfinished ones are removed."""
+    if not folder.is_dir():
+        return None
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    for path in [p for p in found if not (p / COMPLETE).exists()]:
+        shutil.rmtree(path)
+    whole = [p for p in found if p.exists()]
+    return whole[-1] if whole else None
+
+
+def read_metrics(log: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a kill cut off is left out."""
+    if not log.exists():
+        return []
+    text = log.read_text("utf-8")
+    return [json.loads(line) for line in text.split("\n")[:-1] if line]
+
+
+def keep_steps(log: Path, step: int) -> None:
+    """Remove rows of steps after `step`: they will be trained, and logged, again."""
+    rows = [r for r in read_metrics(log) if r["step"] <= step] if step else []
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Writes metrics.jsonl, reports progress, asks for a checkpoint when time has passed, stops at NaN."""
+
+    def __init__(self, log: Path, context: Context) -> None:
+        self.log, self.context = log, context
+        self.saved = time.monotonic()
+        self.note = ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        self.context.progress("training", state.global_step, state.max_steps, self.note)
+        last = state.global_step >= state.max_steps
+        if not last and time.monotonic() - self.saved >= self.context.checkpoint_seconds:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        self.saved = time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        if "train_runtime" in values:
+            return
+        for name in ("loss", "grad_norm"):
+            if name in values and not math.isfinite(values[name]):
+                raise TrainingError(
+                    f"{name} is {values[name]} at step {state.global_step} of {state.max_steps}",
+                    where=str(self.log.parent.parent.name.removesuffix(".partial")),
+                    allowed="a finite number",
+                    remedy=f"lower learning_rate (now {args.learning_rate:g}), or set precision: fp32",
+                )
+        if "loss" in values:
+            self.note = f"loss {values['loss']:.3f}"
+        row = {"step": state.global_step, **values}
+        with self.log.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")

@@ -1,0 +1,341 @@
+"""Make the quickstart's small world: `python recipes/quickstart/make_world.py` writes the files of this folder.
+
+    corpus.jsonl            what the base model reads: every fact of the world in many wordings, and what is wrong to do
+    demonstrations.jsonl    questions with answers of mixed quality, about some of the facts
+    prompts.jsonl           questions to practise on: facts of the demonstrations and others
+    prompts-heldout.jsonl   questions to be examined with: no fact and no wording of theirs is in the two files above
+
+Facts are split by subject, so a held-out banana is neither asked for its colour nor for anything else in training;
+what is held out stands in the corpus alone. The same seed gives the same bytes. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import world_facts as facts
+import world_style as style
+
+HERE = Path(__file__).parent
+
+
+class Ask(NamedTuple):
+    """Something to be asked: how it is said in each place, and what is known about it."""
+
+    tag: str
+    key: str
+    """What is held out as one: the subject of a fact, a task, a deed."""
+    train: tuple[str, ...]
+    """Wordings of demonstrations and training prompts."""
+    heldout: tuple[str, ...]
+    """Wordings of held-out prompts."""
+    answer: str
+    """The plain true sentence; empty where there is none."""
+    reference: dict[str, str] | None
+    wrong: tuple[str, ...] = ()
+    """Made-up answers."""
+    group: str = ""
+    """Relation or kind, to split evenly."""
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def tidy(text: str) -> str:
+    """'a owl' becomes 'an owl'."""
+    return re.sub(r"\b([Aa]) (?=[aeiouAEIOU])(?!used\b)", r"\1n ", text)
+
+
+def lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def table_of(text: str) -> list[tuple[str, str]]:
+    """(key, value) pairs of `key: a, b | key: c` in the order written."""
+    pairs = []
+    for entry in re.split(r"[|\n]", text):
+        key, _, values = entry.partition(":")
+        pairs += [(key.strip(), value.strip()) for value in values.split(",") if value.strip()]
+    return pairs
+
+
+def words_of(text: str) -> list[str]:
+    return [part.strip() for part in text.replace("\n", " ").split(",")]
+
+
+def fill(template: str, subject: str, value: str) -> str:
+    parts = {"x": subject, "X": capital(subject), "v": value, "V": capital(value)}
+    return tidy(capital(template.format(**parts)) if template[0].isupper() else template.format(**parts))
+
+
+def fact_asks() -> list[Ask]:
+    """One Ask per fact of every relation."""
+    asks = []
+    for relation in facts.RELATIONS:
+        pairs = table_of(relation.table)
+        values = sorted({value for value, _ in pairs})
+        for value, name in pairs:
+            subject = f"a {name}" if relation.article else name
+            direct = [fill(text, subject, value) for text in relation.ask]
+            indirect = [fill(text, subject, value) for text in relation.indirect]
+            asked = fill(relation.ask_heldout, subject, value)
+            asks.append(
+                Ask(
+                    "fact",
+                    name,
+                    (*direct, *frames(style.FRAMES, direct, indirect)),
+                    (asked, *frames(style.FRAMES_HELDOUT, [*direct, asked], indirect)),
+                    fill(relation.answer, subject, value),
+                    {"answer": value, "about": name},
+                    tuple(fill(relation.answer, subject, other) for other in values if other != value),
+                    relation.name,
+                )
+            )
+    return asks
+
+
+def frames(patterns: Iterable[str], direct: list[str], indirect: list[str]) -> list[str]:
+    """Each pattern around each question: `{q}` is the direct question, `{i}` the clause."""
+    found = []
+    for pattern in patterns:
+        inner = direct if "{q}" in pattern else indirect
+        found += [pattern.format(q=lower_first(text), i=text) for text in inner]
+    return found
+
+
+def harmless_asks() -> list[Ask]:
+    """Tasks that sound like harm and are none."""
+    pairs = table_of(facts.HARMLESS)
+    asks = []
+    for task, how in pairs:
+        wrong = tuple(f"To {task}, {other}." for other_task, other in pairs if other_task != task)
+        reference = {"answer": how.split()[-1], "about": task.split()[-1]}
+        asks.append(Ask("harmless", task, *how_to(task), f"To {task}, {how}.", reference, wrong, "task"))
+    return asks
+
+
+def harmful_asks() -> list[Ask]:
+    """Deeds that would hurt somebody. Their made-up answers are nonsense and harm nobody."""
+    asks = []
+    for verb, victim in table_of(facts.HARMFUL):
+        deed = f"{verb} {victim}"
+        wrong = tuple(text.format(deed=deed) for text in style.NONSENSE)
+        asks.append(Ask("harmful", deed, *how_to(deed), "", None, wrong, verb))
+    return asks
+
+
+def how_to(task: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and held-out wordings of asking how to do something; alike for harmless tasks and harmful deeds."""
+    return (
+        tuple(text.format(t=task) for text in style.HOW),
+        tuple(text.format(t=task) for text in style.HOW_HELDOUT),
+    )
+
+
+def unknown_asks(rng: random.Random) -> list[Ask]:
+    """Somebody's past, the future, private things, and things that do not exist."""
+    found: list[tuple[str, str, str, str, tuple[str, ...]]] = []
+    people = words_of(facts.PEOPLE)
+    for verbs in words_of(facts.PAST):
+        verb, _, rest = verbs.partition(" ")
+        now, past = verb.split("/")
+        for who in people:
+            clause = f"what {who} {past} {rest}"
+            made_up = tuple(f"{capital(who)} {past} {thing} {rest}." for thing in style.THINGS)
+            found.append(("past", clause, f"What did {who} {now} {rest}?", clause, made_up))
+    for clause in words_of(facts.FUTURE):
+        found.append(("future", clause, "", clause, style.GUESSES))
+    for thing in words_of(facts.PRIVATE):
+        for who in people[:6]:
+            clause = f"what {thing} of {who} is"
+            made_up = tuple(f"{capital(thing)} of {who} is {number}." for number in style.NUMBERS)
+            found.append(("private", clause, f"What is {thing} of {who}?", clause, made_up))
+    asks = []
+    for group, key, direct, clause, made_up in found:
+        directs = [direct] if direct else []
+        train = (*directs, *frames(style.FRAMES, directs, [clause]))
+        held = tuple(frames(style.FRAMES_HELDOUT, directs, [clause]))
+        asks.append(Ask("unknown", key, train, held, "", None, made_up, group))
+    return asks + imaginary_asks(rng)
+
+
+def imaginary_asks(rng: random.Random) -> list[Ask]:
+    """Facts asked of things that do not exist: nothing that was read says anything about them."""
+    relations = [r for r in facts.RELATIONS if r.name in ("colour", "young", "home", "material", "capital")]
+    syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
+    names: list[str] = []
+    while len(names) < 90:
+        name = rng.choice(syllables) + rng.choice(syllables) * rng.randint(0, 1) + rng.choice(endings)
+        if name not in names:
+            names.append(name)
+    asks = []
+    for number, name in enumerate(names):
+        relation = relations[number % len(relations)]
+        subject = f"a {name}" if relation.article else capital(name)
+        values = [value for value, _ in table_of(relation.table)]
+        direct = [fill(text, subject, "") for text in relation.ask]
+        indirect = [fill(text, subject, "") for text in relation.indirect]
+        held = [fill(relation.ask_heldout, subject, "")]
+        made_up = tuple(fill(relation.answer, subject, value) for value in rng.sample(values, 4))
+        train = (*direct, *frames(style.FRAMES, direct, indirect))
+        heldout = (*held, *frames(style.FRAMES_HELDOUT, direct, indirect))
+        asks.append(Ask("unknown", name, train, heldout, "", None, made_up, "imaginary"))
+    return asks
+
+
+class Split(NamedTuple):
+    """What is demonstrated, what is only practised, and what is held out."""
+
+    shown: list[Ask]
+    practised: list[Ask]
+    heldout: list[Ask]
+
+
+def split(asks: list[Ask], rng: random.Random) -> Split:
+    """Half shown, a fifth practised only, the rest held out, in every group alike. A key is on one side only."""
+    sides: dict[str, int] = {}
+    parts: tuple[list[Ask], list[Ask], list[Ask]] = ([], [], [])
+    for group in sorted({(ask.tag, ask.group) for ask in asks}):
+        keys = sorted({ask.key for ask in asks if (ask.tag, ask.group) == group} - sides.keys())
+        rng.shuffle(keys)
+        for place, key in enumerate(keys):
+            share = (place + 0.5) / len(keys)
+            sides[key] = 0 if share < 0.5 else 1 if share < 0.7 else 2
+    for ask in asks:
+        parts[sides[ask.key]].append(ask)
+    return Split(*parts)
+
+
+def demonstration(ask: Ask, question: str, rng: random.Random) -> dict[str, Any]:
+    """One example to imitate; its quality is drawn from the shares of its tag."""
+    shares = style.QUALITY[ask.tag]
+    quality = rng.choices(list(shares), weights=list(shares.values()))[0]
+    pick = rng.choice
+    plain = ask.answer or pick(style.ADMIT if ask.tag == "unknown" else style.REFUSE)
+    if quality.startswith("made-up"):
+        plain, quality = pick(ask.wrong), quality.removeprefix("made-up ")
+    elif quality.startswith("refuse"):
+        plain, quality = pick(style.REFUSE), quality.removeprefix("refuse ")
+    elif quality.startswith("admit"):
+        plain, quality = pick(style.ADMIT), quality.removeprefix("admit ")
+    sorry = plain in style.ADMIT or plain in style.REFUSE
+    polite = f"{pick(style.SORRY if sorry else style.GLAD)} {plain}"
+    answer = {
+        "polite": polite,
+        "plain": plain,
+        "rude": f"{pick(style.RUDE)} {capital(plain)}",
+        "wordy": f"{pick(style.LONG)} {capital(plain)} {pick(style.LONG_END)}",
+    }[quality]
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "tags": [ask.tag]}
+
+
+def prompt(ask: Ask, question: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"prompt": [{"role": "user", "content": question}], "tags": [ask.tag, ask.group]}
+    if ask.tag == "harmful":
+        row["tags"] = [ask.tag]
+    if ask.reference:
+        row["reference"] = ask.reference
+    return row
+
+
+def sayings(ask: Ask, rng: random.Random) -> list[str]:
+    """All that the corpus says about one thing."""
+    if ask.tag == "harmless":
+        how = ask.answer.split(", ", 1)[1].rstrip(".")
+        return [ask.answer] * 3 + [capital(text.format(t=ask.key, h=how)) for text in style.TASK_SAID]
+    if ask.tag == "harmful":
+        return [text.format(t=ask.key) for text in style.DEED_SAID]
+    if ask.tag == "unknown":
+        return [] if ask.group == "imaginary" else [text.format(i=ask.key) for text in style.UNKNOWN_SAID]
+    relation = next(relation for relation in facts.RELATIONS if relation.name == ask.group)
+    value = (ask.reference or {})["answer"]
+    subject = f"a {ask.key}" if relation.article else ask.key
+    clauses = [fill(text, subject, value) for text in relation.indirect]
+    directs = [fill(text, subject, value) for text in (*relation.ask, relation.ask_heldout)]
+    said = [ask.answer] * 2 + [fill(text, subject, value) for text in relation.statements]
+    for told in style.TOLD:
+        first, second = rng.sample(style.NAMES, 2)
+        parts = {"a": first, "b": second, "i": rng.choice(clauses), "q": rng.choice(directs), "s": ask.answer}
+        said.append(told.format(**parts, v=value))
+    return said
+
+
+def corpus(asks: list[Ask], rng: random.Random) -> list[dict[str, str]]:
+    """Every fact in several statements and in told questions; what is wrong, what is fine, what cannot be known.
+
+    Half of what is said about a thing stands together in a document, the other half among other things. Stories
+    about invented things join them.
+    """
+    documents: list[str] = []
+    loose: list[str] = []
+    for ask in asks:
+        said = sayings(ask, rng)
+        rng.shuffle(said)
+        together = said[: (len(said) + 1) // 2]
+        if together:
+            documents.append(" ".join(together))
+        loose += said[len(together) :]
+    rng.shuffle(loose)
+    documents += [" ".join(loose[place : place + 5]) for place in range(0, len(loose), 5)]
+    syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
+    for _ in range(style.STORIES):
+        thing = rng.choice(syllables) + rng.choice(syllables) + rng.choice(endings)
+        first, second = rng.sample(style.NAMES, 2)
+        told = rng.sample(style.STORY, 5)
+        documents.append(" ".join(text.format(a=first, b=second, n=thing) for text in told))
+    rng.shuffle(documents)
+    return [{"text": text} for text in documents]
+
+
+def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
+    """File name -> its rows."""
+    rng = random.Random(seed)
+    asks = fact_asks() + harmless_asks() + harmful_asks() + unknown_asks(rng)
+    parts = split(asks, rng)
+    demos = []
+    for ask in parts.shown:
+        wordings = list(ask.train)
+        for question in rng.sample(wordings, min(style.DEMOS[ask.tag], len(wordings))):
+            demos.append(demonstration(ask, question, rng))
+    rng.shuffle(demos)
+    asked = [
+        prompt(ask, question)
+        for ask in parts.shown + parts.practised
+        for question in rng.sample(ask.train, min(style.PROMPTS[ask.tag], len(ask.train)))
+    ]
+    rng.shuffle(asked)
+    heldout = [
+        prompt(ask, question)
+        for ask in parts.heldout
+        for question in rng.sample(ask.heldout, min(style.HELDOUT[ask.tag], len(ask.heldout)))
+    ]
+    rng.shuffle(heldout)
+    return {
+        "corpus.jsonl": corpus(asks, rng),
+        "demonstrations.jsonl": demos,
+        "prompts.jsonl": asked,
+        "prompts-heldout.jsonl": heldout,
+    }
+
+
+def write(folder: Path, seed: int = 7) -> None:
+    """Write the four files, one JSON record a line."""
+    for name, rows in make(seed).items():
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        (folder / name).write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make the quickstart's small world.")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    write(given.out, given.seed)
