@@ -39,19 +39,20 @@ class SeededNoise:
     scores: [B, V] logits; returns [B, V] perturbed log-probabilities whose argmax is the sample.
     """
 
-    def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:
+    def __init__(self, sampling: Sampling, seeds: Sequence[int], device: torch.device) -> None:
         self.sampling = sampling
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
         if self.sampling.top_p < 1:
             logprobs = keep_nucleus(logprobs, self.sampling.top_p)
-        uniform = torch.stack([torch.rand(scores.shape[-1], generator=g) for g in self.generators])
+        size, device = scores.shape[-1], scores.device
+        uniform = torch.stack([torch.rand(size, generator=g, device=device) for g in self.generators])
         tiny = torch.finfo(torch.float32).tiny
         exponential = (-torch.log(uniform.clamp(min=tiny))).clamp(min=tiny)
         gumbel = -torch.log(exponential)
-        return logprobs + gumbel.to(logprobs.device)
+        return logprobs + gumbel
 
 
 def keep_nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -80,7 +81,7 @@ def sample_batch(
     seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     owner = model.get_base_model() if hasattr(model, "get_base_model") else model
     stops = stop_ids(tokenizer, owner.generation_config.eos_token_id)
-    noise = LogitsProcessorList([SeededNoise(sampling, seeds)] if sampling.temperature > 0 else [])
+    noise = LogitsProcessorList([SeededNoise(sampling, seeds, device)] if sampling.temperature > 0 else [])
     kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=pad)
     was_training = model.training
     model.eval()

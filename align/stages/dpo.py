@@ -11,10 +11,14 @@ from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import encode_pair
 from align.data.comparisons import Comparison, comparisons
 from align.errors import DataError, TrainingError
+from align.models.device import pick_device
 from align.models.load import load_merged, load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import DPO, Training
 from align.trainers.progress import read_metrics, run_training, training_arguments
+
+PROBES = 4
+"""Pairs on which the reference is held against the policy that training starts from."""
 
 HELDOUT_PAIRS = 256
 """Held-out pairs whose loss is logged after each epoch; more would only cost time."""
@@ -35,6 +39,8 @@ def run(settings: DPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
     heldout_rows = pair_rows(tokenizer, spread(heldout, HELDOUT_PAIRS), settings, None) if heldout else []
     lora = context.lora_of(settings)
     policy = trainable_policy(ref, tokenizer, lora, settings.lora is not None, context)
+    # Before the trainer wraps it: what the policy we start from says, to hold the reference against.
+    expected = answer_logprobs(policy.model.to(pick_device()), train_rows[:PROBES])
     trainer = TokenizedDPOTrainer(
         model=policy.model,
         ref_model=load_merged(ref, policy.model.dtype) if lora is None else None,
@@ -53,7 +59,7 @@ def run(settings: DPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
         processing_class=tokenizer,
         peft_config=policy.peft_config,
     )
-    gap = assert_reference(trainer, load_merged(ref, policy.model.dtype), train_rows[:4])
+    gap = assert_reference(trainer, expected, train_rows[:PROBES])
     metrics = run_training(trainer, out, context)
     save_model(trainer.model, tokenizer, out, ref)
     return {**metrics, "pairs": len(train_rows), "lora": policy.how, "reference_gap": gap, **last_rewards(out)}
@@ -85,21 +91,15 @@ def pair_rows(
     return [{"prompt_ids": e.prompt_ids, "chosen_ids": e.chosen_ids, "rejected_ids": e.rejected_ids} for e in kept]
 
 
-def assert_reference(trainer: Any, start: Any, sample: list[dict[str, list[int]]]) -> float:
+def assert_reference(trainer: Any, expected: torch.Tensor, sample: list[dict[str, list[int]]]) -> float:
     """Raise TrainingError unless the trainer's reference gives the log-probabilities of the policy we start from.
 
-    start: that policy, loaded on its own with its adapter merged. Returns the largest difference of summed
-    log-probabilities (nats) on `sample`.
+    expected: [B, 2], that policy's summed log-probabilities (chosen, rejected) on `sample`. Returns the largest
+    difference in nats.
     """
-    chosen, rejected = trainer.reference_logprobs(sample)
-    found = torch.stack([chosen, rejected], dim=1).float().cpu()
-    start = start.to(trainer.accelerator.device).eval()
-    expected = torch.tensor(
-        [[answer_logprob(start, row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids")]
-         for row in sample]
-    )  # fmt: skip
+    found = torch.stack(trainer.reference_logprobs(sample), dim=1).float().cpu()
     gap = float((found - expected).abs().max())
-    limit = 1e-3 if start.dtype == torch.float32 else 0.02
+    limit = 1e-3 if trainer.model.dtype == torch.float32 else 0.02
     if gap > limit * max(1.0, float(expected.abs().max())):
         raise TrainingError(
             f"the reference is not the policy this stage starts from: log-probabilities differ by {gap:.4f} nats",
@@ -109,9 +109,19 @@ def assert_reference(trainer: Any, start: Any, sample: list[dict[str, list[int]]
     return round(gap, 6)
 
 
+def answer_logprobs(model: Any, sample: list[dict[str, list[int]]]) -> torch.Tensor:
+    """Summed log-probabilities (nats) of each row's chosen and rejected answer given its prompt: [B, 2], on the CPU."""
+    training = model.training
+    model.eval()
+    sums = [
+        [_logprob(model, row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids")] for row in sample
+    ]
+    model.train(training)
+    return torch.tensor(sums)
+
+
 @torch.no_grad()
-def answer_logprob(model: Any, prompt_ids: list[int], answer_ids: list[int]) -> float:
-    """Summed log-probability (nats) of an answer's tokens given its prompt."""
+def _logprob(model: Any, prompt_ids: list[int], answer_ids: list[int]) -> float:
     ids = torch.tensor([prompt_ids + answer_ids], device=next(model.parameters()).device)
     logprobs = torch.log_softmax(model(input_ids=ids).logits[0, :-1].float(), dim=-1)
     picked = logprobs.gather(1, ids[0, 1:, None])[:, 0]

@@ -52,7 +52,7 @@ def training_arguments(config_class: Any, settings: Training, out: Path, context
         "data_seed": context.seed,
         "bf16": pick_dtype(context.precision, device) == torch.bfloat16,
         "use_cpu": device.type == "cpu",
-        "gradient_checkpointing": device.type == "cuda",
+        "activation_checkpointing": device.type == "cuda",
         "dataloader_pin_memory": device.type == "cuda",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
