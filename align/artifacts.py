@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,16 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 LOGS = "logs"
+RESUME = "resume"
+"""Folder inside a partial artifact for checkpoints and finished batches."""
+KEY_FILE = "KEY"
+"""Inside `NAME.partial/`: the key of the work in progress, so that only the same work is continued."""
 METRICS = "logs/metrics.jsonl"
 """One JSON object a line: `step` and the trainer's metrics at that step (loss, learning_rate, eval_loss ...)."""
+
+
+UNLISTED = (MANIFEST, MANIFEST + ".new", RESUME, KEY_FILE)
+"""What lies in an artifact's folder, or did while it was made, and is not part of it."""
 
 
 class FileEntry(BaseModel):
@@ -110,7 +119,8 @@ def seal(partial: Path, manifest: Manifest) -> Artifact:
     """Hash the files of `partial`, write the manifest, and rename `NAME.partial` to `NAME`, replacing an older one.
 
     The older folder stays until the new one is complete; a kill between the two renames leaves the new one under its
-    partial name with its manifest, which `finish_seal` puts in place.
+    partial name with its manifest, which `finish_seal` puts in place. A kill before the manifest stands leaves what
+    the stage continues from: hashing a large model takes a while.
     """
     manifest.files = list_files(partial)
     manifest.content = content_hash(manifest.files)
@@ -126,8 +136,8 @@ def seal(partial: Path, manifest: Manifest) -> Artifact:
 
 def finish_seal(partial: Path) -> Artifact:
     """Rename a partial folder that already has its manifest to its final name."""
-    import shutil
-
+    shutil.rmtree(partial / RESUME, ignore_errors=True)
+    (partial / KEY_FILE).unlink(missing_ok=True)
     final = partial.with_name(partial.name.removesuffix(".partial"))
     old = final.with_name(final.name + ".old")
     if final.exists():
@@ -139,11 +149,10 @@ def finish_seal(partial: Path) -> Artifact:
 
 
 def list_files(folder: Path) -> list[FileEntry]:
-    """Every file below `folder` but the manifest, sorted by path, with size and hash."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, MANIFEST + ".new"))
-    return [
-        FileEntry(path=p.relative_to(folder).as_posix(), bytes=p.stat().st_size, sha256=hash_file(p)) for p in paths
-    ]
+    """Every file below `folder`, sorted by path, with size and hash; not the manifest, nor what work continues from."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    made = [p for p in paths if p.relative_to(folder).parts[0] not in UNLISTED]
+    return [FileEntry(path=p.relative_to(folder).as_posix(), bytes=p.stat().st_size, sha256=hash_file(p)) for p in made]
 
 
 def content_hash(files: list[FileEntry]) -> str:

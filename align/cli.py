@@ -22,12 +22,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the pretty help costs a third of the half second that `align --help` may take
     epilog="Exit codes: 0 done, 1 other user error, 2 recipe or usage, 3 data, 4 model, 5 training, "
     "6 the machine (disk, permission, memory, lock), 70 a fault of ours, 130 interrupted.",
 )
 app.add_typer(data_app, name="data")
 
-INTERRUPTED, OUR_FAULT = 130, 70
+USAGE, OUR_FAULT, INTERRUPTED = 2, 70, 130
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")]
@@ -135,11 +136,20 @@ def _goal(recipe: Path) -> str:
 
 def _report(folder: Path, order: list[str] | None, *, fresh: bool) -> Path:
     page = folder / "report.html"
-    if fresh or not page.exists():
-        from align.report import build_report
+    # A run that was stopped between its last stage and its report left an older report, or none.
+    if not fresh and page.exists() and all(m.stat().st_mtime <= page.stat().st_mtime for m in _manifests(folder)):
+        return page
+    from align.pipeline import system_errors
+    from align.report import build_report
 
+    with system_errors(folder):
         return build_report(folder, order)
-    return page
+
+
+def _manifests(folder: Path) -> list[Path]:
+    from align.artifacts import MANIFEST
+
+    return list(folder.glob(f"*/{MANIFEST}"))
 
 
 def _print_json(value: Any) -> None:
@@ -158,15 +168,16 @@ def _main(arguments: list[str]) -> int:
         _print_error(error, "--json" in arguments)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        return INTERRUPTED
+        code = INTERRUPTED
     except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            return 2
+        # Typer brings a copy of click's errors along or uses click's own, by version; both can show themselves.
+        show = getattr(error, "show", None)
+        if callable(show):
+            show()
+            return USAGE
         return _our_fault(error)
+    if code == INTERRUPTED:  # newer versions of Typer catch the interrupt themselves and give this code
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -3,7 +3,7 @@
     def run(settings: PPOSettings, inputs: Inputs, out: Path, context: Context) -> Metrics
 
 A stage reads its inputs' folders and writes into `out`. The pipeline makes `out`, seals it and handles the rest.
-State to resume from lives in `out / RESUME`, which is removed before sealing.
+State to resume from lives in `out / RESUME`, which is removed on sealing.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from align.artifacts import RESUME as RESUME
 from align.artifacts import Artifact
 from align.data.files import read_records
 from align.data.records import Record
 from align.recipe.schema import Lora, Training
-
-RESUME = "resume"
-"""Folder inside a partial artifact for checkpoints and finished batches."""
 
 Metrics = dict[str, Any]
 """A stage's closing figures: numbers, or short texts, by name."""

@@ -19,19 +19,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from align.artifacts import LOGS, MANIFEST, Artifact, Manifest, finish_seal, read_artifact, seal
-from align.errors import AlignError, SystemLimit, TrainingError
+from align.artifacts import KEY_FILE, LOGS, MANIFEST, RESUME, Artifact, Manifest, finish_seal, read_artifact, seal
+from align.data.files import write_bytes
+from align.errors import AlignError, RecipeError, SystemLimit, TrainingError
 from align.recipe.check import check_recipe
 from align.recipe.load import Loaded
-from align.recipe.plan import KEY_FILE, Step, make_plan
+from align.recipe.plan import Step, make_plan
 from align.recipe.schema import Lora, StageBase
-from align.sources import MODELS, check_sources, fresh_partial, local_model, prepare_sources, source_keys
-from align.worker import LOG, Done, Job, StageCrash, Worker, as_user_error
+from align.sources import (
+    HASHES,
+    MODELS,
+    HashCache,
+    check_sources,
+    fresh_partial,
+    local_model,
+    prepare_sources,
+    source_keys,
+)
+from align.worker import LOG, Done, Job, StageCrash, Worker, as_user_error, wait_for_folder
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "rlhf-align")
 """Versions that a manifest records: those that can change what a stage makes."""
 
 WORKER_LOG = ".worker.log"
+"""What the server that stages are forked from prints; kept only where a run failed."""
+LOCK = ".lock"
+"""Held while a run works in its folder. All three names start with a dot: no artifact's can."""
 
 
 class Display(Protocol):
@@ -67,26 +80,40 @@ def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
     recipe = loaded.recipe
     run = runs / recipe.name
     with system_errors(run):
-        source_keys(recipe, loaded.path.parent, run)  # a missing file is told before a folder is made
-        created = not run.exists()
-        run.mkdir(parents=True, exist_ok=True)
-    with locked(run), system_errors(run):
+        cache = HashCache(run / HASHES)
+        keys = source_keys(recipe, loaded.path.parent, cache)  # a missing file is told before a folder is made
+        made = _make_folder(run)
         try:
-            return _run(loaded, run, display)
-        except AlignError:
-            if created:
-                _remove_if_empty(run)
+            cache.save()
+            with locked(run):
+                try:
+                    return _run(loaded, run, keys, display)
+                except Exception:
+                    if made:
+                        _remove_if_nothing_done(run)
+                    raise
+        except Exception:
+            for folder in made:
+                with contextlib.suppress(OSError):  # a folder that holds something stays
+                    folder.rmdir()
             raise
 
 
-def _run(loaded: Loaded, run: Path, display: Display) -> RunResult:
+def _make_folder(run: Path) -> list[Path]:
+    """Make the run folder. Returns the folders that were not there before, the innermost first."""
+    there = next(place for place in (run, *run.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise RecipeError("this is a file, and runs are kept in a folder", where=str(there), remedy="change --runs")
+    made = [place for place in (run, *run.parents) if not place.exists()]
+    run.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display) -> RunResult:
     recipe, folder = loaded.recipe, loaded.path.parent
-    for partial in run.glob("*.partial"):
-        if (partial / MANIFEST).exists():
-            finish_seal(partial)
-    keys = source_keys(recipe, folder, run)
+    finish_interrupted_seals(run)
     artifacts = prepare_sources(recipe, folder, run, keys, display.say)
-    (run / "recipe.yaml").write_text(loaded.text, "utf-8")
+    _keep_recipe(run / "recipe.yaml", loaded.text)
     models = [s for s in recipe.sources.values() if s.kind in MODELS]
     worker = Worker(run / WORKER_LOG, offline=all(local_model(s, folder) for s in models))
     stages = {stage.name: stage for stage in recipe.stages}
@@ -105,14 +132,31 @@ def _run(loaded: Loaded, run: Path, display: Display) -> RunResult:
     return RunResult(run, [*recipe.sources, *stages], artifacts, ran)
 
 
+def finish_interrupted_seals(run: Path) -> None:
+    """Put in place what a kill between the renames of `seal` left under another name."""
+    for partial in run.glob("*.partial"):
+        if (partial / MANIFEST).exists():
+            finish_seal(partial)
+    for old in run.glob("*.old"):
+        final = old.with_suffix("")
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, final)
+
+
+def _keep_recipe(file: Path, text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        if file.read_text("utf-8") == text:
+            return
+    write_bytes(file, text.encode())
+
+
 def _run_stage(
     loaded: Loaded, stage: StageBase, step: Step, artifacts: dict[str, Artifact], worker: Worker, display: Display
 ) -> Artifact:
     run, recipe = worker.log.parent, loaded.recipe
-    partial = run / f"{stage.name}.partial"
-    if step.state != "continue":
-        fresh_partial(run, stage.name)
-        (partial / KEY_FILE).write_text(step.key, "utf-8")
+    partial = _prepare_partial(run, step)
     inputs = {role: [artifacts[name] for name in names] for role, names in step.reads.items()}
     job = Job(
         settings=stage,
@@ -139,12 +183,27 @@ def _run_stage(
     except (AlignError, StageCrash) as error:
         _clean_up(run, partial, error)
         raise
-    shutil.rmtree(partial / "resume", ignore_errors=True)
-    (partial / KEY_FILE).unlink()
     manifest = _manifest(step, inputs, done)
     manifest.started, manifest.ended = started, now()
     manifest.seconds = round(time.monotonic() - clock, 2)
-    return seal(partial, manifest)
+    artifact = seal(partial, manifest)
+    failed_log(run, stage.name).unlink(missing_ok=True)
+    return artifact
+
+
+def _prepare_partial(run: Path, step: Step) -> Path:
+    """The folder to work in: what there is to continue from, or an empty one. Waits for a killed run's last stage."""
+    partial = run / f"{step.name}.partial"
+    wait_for_folder(partial)
+    if step.state != "continue":
+        fresh_partial(run, step.name)
+        (partial / KEY_FILE).write_text(step.key, "utf-8")
+        return partial
+    for path in partial.iterdir():
+        # Half-written results would be sealed with the rest if the stage did not happen to write over them.
+        if path.name not in (RESUME, KEY_FILE, LOGS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return partial
 
 
 def _manifest(step: Step, inputs: dict[str, list[Artifact]], done: Done) -> Manifest:
@@ -165,17 +224,21 @@ def _manifest(step: Step, inputs: dict[str, list[Artifact]], done: Done) -> Mani
 
 
 def _clean_up(run: Path, partial: Path, error: AlignError | StageCrash) -> None:
-    """Remove a failed stage's folder, unless the machine stopped it and it can go on; its log stays in `logs/`."""
-    log = partial / LOG
-    if log.exists() and isinstance(error, StageCrash | TrainingError):
-        (run / LOGS).mkdir(exist_ok=True)
-        shutil.copy(log, run / LOGS / f"{partial.name.removesuffix('.partial')}-failed.log")
+    """Remove a failed stage's folder, unless the machine stopped it and it can go on; its log is kept beside it."""
+    if isinstance(error, StageCrash | TrainingError):
+        with contextlib.suppress(OSError):
+            shutil.copyfile(partial / LOG, failed_log(run, partial.stem))
     if not isinstance(error, SystemLimit | StageCrash):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_if_empty(run: Path) -> None:
-    """Remove a run folder made by this call in which nothing was sealed."""
+def failed_log(run: Path, name: str) -> Path:
+    """Where the log of a stage that failed is kept until the stage is sealed."""
+    return run / f"{name}.failed.log"
+
+
+def _remove_if_nothing_done(run: Path) -> None:
+    """Remove a run folder made by this call in which nothing was sealed and nothing can be continued."""
     if not any(run.glob(f"*/{MANIFEST}")) and not any(run.glob("*.partial")):
         shutil.rmtree(run, ignore_errors=True)
 
@@ -183,14 +246,14 @@ def _remove_if_empty(run: Path) -> None:
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold the run folder. Raises SystemLimit if another run holds it; a killed run's hold goes with it."""
-    handle = os.open(run / ".lock", os.O_CREAT | os.O_RDWR)
+    handle = os.open(run / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise SystemLimit(
             "another align run works in this folder",
             where=str(run),
-            remedy="wait for it, or give the recipe a new name:",
+            remedy="wait for it to end, or change `name:` in the recipe",
         ) from None
     else:
         yield
@@ -237,13 +300,16 @@ def now() -> str:
 
 
 def check_run(loaded: Loaded, runs: Path) -> tuple[list[str], list[Step]]:
-    """Everything that can be known without running: (warnings, what each step would do). Writes nothing.
+    """Everything that can be known without running: (warnings, what each step would do). Makes no folder.
 
     Raises RecipeError, DataError or ModelError as `run_recipe` would before its first stage.
     """
     warnings = check_recipe(loaded)
     recipe, folder = loaded.recipe, loaded.path.parent
     run = runs / recipe.name
-    keys = source_keys(recipe, folder, run)
-    check_sources(recipe, folder, run, keys, warnings.append)
-    return warnings, make_plan(loaded, run, keys)
+    with system_errors(run):
+        cache = HashCache(run / HASHES)
+        keys = source_keys(recipe, folder, cache)
+        cache.save()
+        check_sources(recipe, folder, run, keys, warnings.append)
+        return warnings, make_plan(loaded, run, keys)

@@ -5,22 +5,26 @@ So every stage reads one form, and the lineage of a weight reaches back to the f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from align.artifacts import FORMAT, LOGS, MANIFEST, Artifact, Manifest, hash_file, hash_json, read_artifact, seal
-from align.data.checks import check_imported, leakage, raise_on_errors
-from align.data.files import write_records
+from align.contract import HELDOUT, TRAIN
+from align.data.checks import check_imported, drop_broken, leakage, raise_on_errors
+from align.data.files import write_bytes, write_records
 from align.data.importers import Imported, import_file
 from align.data.split import split_imported
-from align.errors import DataError, ModelError
+from align.errors import DataError, ModelError, SystemLimit
 from align.recipe.plan import source_settings
 from align.recipe.schema import Recipe, Source
 
 MODELS = ("policy", "reward_model")
+TEMPLATES = ("chatml", "plain")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
 
 HASHES = ".hashes.json"
 """Cache of file hashes by path, size and time: a model of 8 GB is read once, not at every `align run`."""
@@ -34,26 +38,51 @@ class SourceSplit:
     heldout: Imported
 
 
-def source_keys(recipe: Recipe, folder: Path, run: Path) -> dict[str, str]:
+def source_keys(recipe: Recipe, folder: Path, cache: HashCache) -> dict[str, str]:
     """The key of every source: what its artifact would hold. Raises DataError or ModelError for a missing file."""
-    cache = HashCache(run / HASHES)
-    keys = {name: _key(recipe, source, folder, cache) for name, source in recipe.sources.items()}
-    cache.save()
-    return keys
+    for name, source in recipe.sources.items():
+        if source.kind in MODELS and (place := local_model(source, folder)):
+            check_model_folder(name, place)
+    return {name: _key(recipe, source, folder, cache) for name, source in recipe.sources.items()}
 
 
 def _key(recipe: Recipe, source: Source, folder: Path, cache: HashCache) -> str:
     fields = [FORMAT, source.model_dump(exclude={"path", "heldout"}), recipe.seed if source.holdout else None]
     if source.kind in MODELS:
         place = local_model(source, folder)
-        return hash_json([*fields, cache.of_folder(place) if place else source.path])
-    files = [folder / source.path] + ([folder / source.heldout] if source.heldout else [])
-    return hash_json([*fields, [cache.of(f) for f in files]])
+        template = _template(source, folder)
+        written = cache.of(Path(template)) if template and Path(template).is_file() else None
+        # The path counts: artifacts over this base name it, and would look for it where it no longer is.
+        return hash_json([*fields, written, str(place or source.path), cache.of_folder(place) if place else None])
+    return hash_json([*fields, [cache.of(f) if f else None for f in data_files(source, folder)]])
+
+
+def data_files(source: Source, folder: Path) -> tuple[Path, Path | None]:
+    """The file of training rows and that of held-out rows. A sealed artifact of an earlier run may bring both."""
+    path = resolved(folder, source.path)
+    heldout = resolved(folder, source.heldout) if source.heldout else None
+    if not (path / MANIFEST).is_file():
+        return path, heldout
+    kind = read_artifact(path).kind
+    if kind != source.kind:
+        raise DataError(
+            f"the artifact there is of kind {kind}",
+            where=str(path),
+            allowed=source.kind,
+            remedy=f"write `kind: {kind}`, or name another folder",
+        )
+    split = path / HELDOUT
+    return path / TRAIN, heldout or (split if split.exists() and not source.holdout else None)
+
+
+def resolved(folder: Path, path: str) -> Path:
+    """A path written in the recipe: relative ones start at the recipe's folder, `~` is the home folder."""
+    return folder / Path(path).expanduser()
 
 
 def local_model(source: Source, folder: Path) -> Path | None:
     """The folder of a local model source; None for a hub id. Raises ModelError for a path that is not there."""
-    place = (folder / source.path).resolve()
+    place = resolved(folder, source.path).resolve()
     if place.is_dir():
         return place
     if source.path.startswith((".", "/", "~")) or source.path.count("/") != 1:
@@ -63,6 +92,28 @@ def local_model(source: Source, folder: Path) -> Path | None:
             allowed="a folder as save_pretrained writes it, or a hub id such as Qwen/Qwen3-0.6B",
         )
     return None
+
+
+def check_model_folder(name: str, place: Path) -> None:
+    """Raise ModelError unless the folder holds a model, an adapter, or a policy of an earlier run, with its weights.
+
+    What only torch can tell (a tokenizer without pad token, an adapter for another base) comes out when it is loaded.
+    """
+    if not any((place / file).is_file() for file in ("config.json", "adapter_config.json", "policy.json")):
+        raise ModelError(
+            f"the folder of the source `{name}` holds no model: config.json is missing",
+            where=str(place),
+            allowed="a folder with config.json, weights and tokenizer, as save_pretrained writes it, or an adapter",
+            remedy="name the folder that save_pretrained wrote, or a hub id",
+        )
+    is_pointer = not (place / "config.json").is_file() and not (place / "adapter_config.json").is_file()
+    if not is_pointer and not any(any(place.glob(pattern)) for pattern in WEIGHTS):
+        raise ModelError(
+            f"the model folder of the source `{name}` holds no weights",
+            where=str(place),
+            allowed=", ".join(WEIGHTS),
+            remedy="download or copy the weights into the folder",
+        )
 
 
 def prepare_sources(
@@ -91,7 +142,12 @@ def check_sources(
     data = {n: s for n, s in recipe.sources.items() if s.kind not in MODELS}
     if all(sealed_as(run / n, keys[n]) for n in data):
         return {}
-    splits = {name: read_source(source, folder, recipe.seed) for name, source in data.items()}
+    splits = {}
+    for name, source in data.items():
+        notes: list[str] = []
+        splits[name] = read_source(source, folder, recipe.seed, notes.append)
+        for note in notes:
+            say(f"{name}: {note}")
     check_all(splits, say)
     return splits
 
@@ -104,12 +160,30 @@ def sealed_as(folder: Path, key: str) -> Artifact | None:
     return artifact if artifact.manifest.key == key else None
 
 
-def read_source(source: Source, folder: Path, seed: int) -> SourceSplit:
-    """Import a data source and split it."""
-    train = import_file(folder / source.path, source.kind, source.format)
-    if source.heldout:
-        return SourceSplit(train, import_file(folder / source.heldout, source.kind, source.format))
+def read_source(source: Source, folder: Path, seed: int, say: Callable[[str], None]) -> SourceSplit:
+    """Import a data source, leave out what cannot be used if the recipe wants it so, and split it."""
+    path, heldout = data_files(source, folder)
+    train = _usable(import_file(path, source.kind, source.format), source, say)
+    if heldout:
+        return SourceSplit(train, _usable(import_file(heldout, source.kind, source.format), source, say))
     return SourceSplit(*split_imported(train, source.holdout, seed))
+
+
+def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> Imported:
+    """The rows that a source with `broken: drop` keeps; what is left out is said, by reason."""
+    if source.broken == "error":
+        return imported
+    kept, faults = drop_broken(imported)
+    file = Path(imported.path).name
+    if not kept.records:
+        raise DataError(
+            f"all {len(imported.records)} rows have errors, so nothing is left",
+            where=imported.path,
+            remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
+        )
+    for fault in faults:
+        say(f"{fault.count} of {len(imported.records)} rows of {file} left out ({fault.code}): {fault.message}")
+    return kept
 
 
 def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> None:
@@ -126,10 +200,6 @@ def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> Non
 
 
 def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: str) -> Artifact:
-    partial = fresh_partial(run, name)
-    for file, part in (("train.jsonl", parts.train), ("heldout.jsonl", parts.heldout)):
-        if part.records:
-            write_records(partial / file, part.records)
     manifest = Manifest(
         name=name,
         kind=source.kind,
@@ -142,26 +212,44 @@ def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: st
             "format": parts.train.format,
         },
     )
-    return seal(partial, manifest)
+    with _partial_or_none(run, name) as partial:
+        for file, part in ((TRAIN, parts.train), (HELDOUT, parts.heldout)):
+            if part.records:
+                write_records(partial / file, part.records)
+        return seal(partial, manifest)
 
 
 def _seal_model(name: str, source: Source, folder: Path, run: Path, key: str, say: Callable[[str], None]) -> Artifact:
     place = local_model(source, folder)
     if place is None and source.revision is None:
         say(f"{name}: {source.path} has no revision:, so another commit may be loaded another day")
-    template = source.chat_template
-    if template and template not in ("chatml", "plain"):
-        template = str((folder / template).resolve())
     fields = {
         "path": str(place) if place else source.path,
         "revision": source.revision,
-        "chat_template": template,
+        "chat_template": _template(source, folder),
         "pad_token": source.pad_token,
     }
-    partial = fresh_partial(run, name)
-    (partial / "policy.json").write_text(json.dumps(fields, indent=1), "utf-8")
     manifest = Manifest(name=name, kind=source.kind, made_by="source", settings=source_settings(source), key=key)
-    return seal(partial, manifest)
+    with _partial_or_none(run, name) as partial:
+        (partial / "policy.json").write_text(json.dumps(fields, indent=1), "utf-8")
+        return seal(partial, manifest)
+
+
+def _template(source: Source, folder: Path) -> str | None:
+    """A model source's chat template: the name of a built-in one, or the absolute path of a Jinja file."""
+    template = source.chat_template
+    return template if template in (None, *TEMPLATES) else str(resolved(folder, template).resolve())
+
+
+@contextlib.contextmanager
+def _partial_or_none(run: Path, name: str) -> Iterator[Path]:
+    """An empty partial folder that goes if it cannot be filled: a source is quickly made again from the start."""
+    partial = fresh_partial(run, name)
+    try:
+        yield partial
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def fresh_partial(run: Path, name: str) -> Path:
@@ -177,23 +265,28 @@ class HashCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self.known: dict[str, list[object]] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            self.known = {}
+        self.known: dict[str, list[object]] = {}
         self.changed = False
+        with contextlib.suppress(OSError, ValueError):
+            known = json.loads(path.read_text("utf-8"))
+            if isinstance(known, dict):
+                self.known = {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 3}
 
     def of(self, file: Path) -> str:
-        """The hash of a file. Raises DataError if there is none."""
+        """The hash of a file. Raises DataError if there is none, or it cannot be read."""
         try:
             stat = file.stat()
-        except OSError:
+            name, mark = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
+            found = self.known.get(name)
+            if not found or found[:2] != mark:
+                found = self.known[name] = [*mark, hash_file(file)]
+                self.changed = True
+        except FileNotFoundError:
             raise _no_file(file) from None
-        name, mark = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
-        found = self.known.get(name)
-        if not found or found[:2] != mark:
-            found = self.known[name] = [*mark, hash_file(file)]
-            self.changed = True
+        except OSError as error:
+            raise DataError(
+                f"the file cannot be read: {error.strerror}", where=str(file), remedy="look at its permissions"
+            ) from None
         return str(found[2])
 
     def of_folder(self, folder: Path) -> list[list[str]]:
@@ -201,9 +294,10 @@ class HashCache:
         return [[p.name, self.of(p)] for p in sorted(folder.iterdir()) if p.is_file()]
 
     def save(self) -> None:
-        """Write the cache if the run folder exists; it only saves time."""
+        """Write the cache if the run folder exists and takes it; it only saves time."""
         if self.changed and self.path.parent.is_dir():
-            self.path.write_text(json.dumps(self.known), "utf-8")
+            with contextlib.suppress(SystemLimit):
+                write_bytes(self.path, json.dumps(self.known).encode())
 
 
 def _no_file(file: Path) -> DataError:

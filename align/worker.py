@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import sys
 import threading
@@ -21,14 +19,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from align.artifacts import LOGS, read_artifact
+from align.artifacts import LOGS, RESUME, read_artifact
 from align.errors import AlignError, SystemLimit, from_dict
 from align.recipe.schema import Lora, StageBase
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -37,10 +36,19 @@ QUIET = {
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TRL_EXPERIMENTAL_SILENCE": "1",
+    # Threads that wait sleep instead of spinning: on a CPU shared with other work a spinning pair is many times slower.
+    "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
 }
 """Set before the libraries are imported, since they read these on import. Nothing phones home."""
 
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+"""Set if every model of the recipe is local: then no library has reason to ask a hub for anything."""
+
 LOG = f"{LOGS}/stage.log"
+
+
+LOCK = f"{RESUME}/lock"
+"""Held by the process that works in a partial folder."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +84,17 @@ class Worker:
 
     def __init__(self, log: Path, offline: bool) -> None:
         self.log, self.offline = log, offline
-        self.context = multiprocessing.get_context("forkserver")
         self.started = False
 
     def start(self) -> None:
         """Start the server (once). What it prints while importing goes to the log, not to the terminal."""
         if self.started:
             return
-        os.environ.update(QUIET)
-        if self.offline:
-            os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
+        from multiprocessing import forkserver, get_context
+
+        self.context = get_context("forkserver")
         self.context.set_forkserver_preload(["align.warm"])
-        with _terminal_to(self.log):
+        with _environment(QUIET | OFFLINE if self.offline else QUIET), _terminal_to(self.log):
             forkserver.ensure_running()
         self.started = True
 
@@ -100,7 +107,7 @@ class Worker:
         ours, theirs = self.context.Pipe(duplex=False)
         watched, held = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_child, args=(job, theirs, watched), daemon=True)
-        with _plain_main():
+        with _plain_main(), _server_errors(self.log):
             process.start()
         theirs.close()
         watched.close()
@@ -152,17 +159,21 @@ def _child(job: Job, pipe: Connection, watched: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # our parent decides when to stop
     threading.Thread(target=_die_with_parent, args=(watched,), daemon=True).start()
     out = Path(job.out)
+    message: tuple[Any, ...]
     try:
-        _wait_for_lock(out)
+        hold_folder(out)  # until this process ends
         _redirect_to(out / LOG)
-        pipe.send(("done", *_run(job, pipe)))
+        message = ("done", *_run(job, pipe))
     except BaseException as error:
-        traceback.print_exc()
         user = as_user_error(error, out)
-        pipe.send(("error", user.to_dict()) if user else ("crash", traceback.format_exc()))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        message = ("error", user.to_dict()) if user else ("crash", traceback.format_exc())
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            traceback.print_exc()
+    # The log first: once our parent has the message, it ends this process.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    pipe.send(message)
 
 
 def _run(job: Job, pipe: Connection) -> tuple[dict[str, Any], float, str]:
@@ -222,11 +233,25 @@ def as_user_error(error: BaseException, folder: Path) -> AlignError | None:
         return SystemLimit(
             "memory ran out", where=str(folder), remedy="lower micro_batch or max_length, then run again: it continues"
         )
-    with contextlib.suppress(OSError):
-        # torch.save reports a full disk as a failed write of its own, without the system's word for it.
-        if isinstance(error, RuntimeError) and "write" in str(error) and shutil.disk_usage(folder).free < 2**20:
-            return full
+    # torch.save meets a full disk with errors of its own ("unexpected pos 23680 vs 23568"), without the system's word.
+    if isinstance(error, RuntimeError) and _is_full(folder):
+        return full
     return None
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk takes no further megabyte. Asked by writing it: a quota does not show in the free space."""
+    probe = folder / RESUME / "probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as out:
+            out.write(bytes(2**20))
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return False
 
 
 def _die_with_parent(watched: Connection) -> None:
@@ -235,18 +260,28 @@ def _die_with_parent(watched: Connection) -> None:
     os._exit(1)
 
 
-def _wait_for_lock(out: Path, seconds: float = 30.0) -> None:
-    """Wait until no other process works in this folder; one whose parent was killed goes within moments."""
-    lock = out / "resume" / "lock"
+def wait_for_folder(out: Path) -> None:
+    """Wait until no stage of a killed run works in this partial folder any more. Raises SystemLimit after 30 s."""
+    if (out / LOCK).exists():
+        os.close(hold_folder(out))
+
+
+def hold_folder(out: Path, seconds: float = 30.0) -> int:
+    """Hold a partial folder until the handle returned is closed; a stage whose run was killed goes within moments.
+
+    Raises SystemLimit if another process still holds it after `seconds`.
+    """
+    lock = out / LOCK
     lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(lock, os.O_CREAT | os.O_RDWR)
+    handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     end = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return  # held until this process ends
+            return handle
         except BlockingIOError:
             if time.monotonic() > end:
+                os.close(handle)
                 raise SystemLimit(
                     "another process works in this folder", where=str(out), remedy="end it, then run again"
                 ) from None
@@ -255,7 +290,7 @@ def _wait_for_lock(out: Path, seconds: float = 30.0) -> None:
 
 def _redirect_to(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    handle = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
@@ -274,6 +309,35 @@ def _terminal_to(log: Path) -> Iterator[None]:
         for target, old in zip((1, 2), saved, strict=True):
             os.dup2(old, target)
             os.close(old)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a process started in this block; ours come back as they were."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _server_errors(log: Path) -> Iterator[None]:
+    """A server that died (as a rule for want of memory, while it imported) is the machine's error."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise SystemLimit(
+            "the server that stages are forked from ended without a word",
+            where=str(log),
+            allowed="about 1 GB of free memory for the libraries alone",
+            remedy="look at this log for the cause, then run again",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ Masks: 1 marks a token that is trained or scored, 0 one that is only read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,21 @@ CHATML = (
 
 PLAIN = (
     "{% for message in messages %}"
-    "{{ message['role'] | capitalize + ': ' }}"
+    "{{ message['role'] | capitalize + ':' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}"
-    "{{ message['content'] + eos_token }}"
-    "{% endgeneration %}{{ '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
+    "{{ ' ' + message['content'] | trim + eos_token }}"
+    "{% endgeneration %}{{ '\n' }}{% else %}{{ ' ' + message['content'] | trim + '\n' }}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
-"""For tokenizers without special chat tokens, such as GPT-2's: `User: ...`, `Assistant: ...` and the EOS token."""
+"""For tokenizers without special chat tokens, such as GPT-2's: `User: ...`, `Assistant: ...` and the EOS token.
+
+The space after `Assistant:` belongs to the answer: GPT-2's tokens begin with it, and a prompt ending in a space would
+be followed by tokens that are rare in text.
+"""
+
+EMPTY_THOUGHT = re.compile(r"^<think>\s*</think>\s*")
+"""What Qwen3's template puts before an answer that was given without thinking."""
 
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
 
@@ -107,15 +115,26 @@ def encode_completion(tokenizer: Any, prompt: Sequence[Message], completion: Seq
 
     Raises ModelError if the template renders a prompt differently once an answer follows, or closes no answer.
     """
+    before, whole = _before_and_whole(tokenizer, prompt, completion)
+    return _closed(tokenizer, whole[len(before) :])
+
+
+def _before_and_whole(tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message]) -> tuple[str, str]:
+    """The prompt as text, up to where the assistant speaks, and the same text with what the assistant says."""
     before = render(tokenizer, prompt, answer_next=True)
-    whole = render(tokenizer, [*prompt, *completion])
+    whole = render(tokenizer, [*prompt, *completion]).rstrip()
     if not whole.startswith(before):
         raise ModelError(
             "the chat template renders the prompt differently once an answer follows it, so that training and "
             f"sampling would see different text: {before[-60:]!r} is no beginning of {whole[:200]!r}",
             remedy="set chat_template: on the model's source to a template that only appends",
         )
-    ids = encode_text(tokenizer, whole[len(before) :].rstrip())
+    return before, whole
+
+
+def _closed(tokenizer: Any, said: str) -> list[int]:
+    """Tokens of what the assistant says, which must end in a special token."""
+    ids = encode_text(tokenizer, said)
     if not ids or ids[-1] not in special_ids(tokenizer):
         raise ModelError(
             "the chat template closes an answer with no special token, so that a policy would never learn to stop",
@@ -124,52 +143,26 @@ def encode_completion(tokenizer: Any, prompt: Sequence[Message], completion: Seq
     return ids
 
 
-def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Encoded:
-    """A demonstration as tokens, trained on every assistant turn and its closing token only; cut at `max_length`.
+def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> list[Encoded]:
+    """A demonstration as tokens, trained on every assistant turn and its closing token only.
 
-    Each assistant turn is found in the rendered text, in order; text before, between and after is only read.
-    Raises DataError if an assistant turn cannot be found in what the template rendered.
+    A turn is trained exactly as the policy would sample it: from where the prompt before it ends (so that what a
+    template puts there itself, such as Qwen3's empty <think> block, is learned too). As a rule that gives one row.
+    Templates that render a turn differently once it is past (Qwen3 drops the <think> block) give a row for each
+    stretch of turns that agree; a turn is trained in one row only. An opening turn by the assistant answers nothing
+    and is only read. Raises ModelError as `encode_completion` does.
     """
-    text = render(tokenizer, messages)
-    ids: list[int] = []
-    mask: list[int] = []
-    done = 0
-    for begin, end in assistant_spans(tokenizer, text, messages):
-        for part, trained in ((text[done:begin], 0), (text[begin:end], 1)):
-            new = encode_text(tokenizer, part) if part else []
-            ids += new
-            mask += [trained] * len(new)
-        done = end
-    # What follows the last assistant turn (a newline, as a rule) would only teach the model to go on after it stopped.
-    return Encoded(ids[:max_length], mask[:max_length])
-
-
-def assistant_spans(tokenizer: Any, text: str, messages: Sequence[Message]) -> list[tuple[int, int]]:
-    """Begin and end (characters) of each assistant turn in the rendered text, its closing special token included."""
-    specials = sorted(special_texts(tokenizer), key=len, reverse=True)
-    spans: list[tuple[int, int]] = []
-    cursor = 0
-    for message in messages:
-        content = message.content.strip()
-        begin = text.find(content, cursor)
-        if begin < 0:
-            raise DataError(
-                f"the chat template does not render the {message.role}'s turn {content[:60]!r} as it is written",
-                remedy="set chat_template: on the model's source, or clean the turn",
-            )
-        end = begin + len(content)
-        if message.role == "assistant":
-            # Templates may keep the spaces around a turn: they belong to it as well.
-            exact = text.find(message.content, cursor)
-            if exact >= 0:
-                begin, end = exact, exact + len(message.content)
-            for special in specials:
-                if text.startswith(special, end):
-                    end += len(special)
-                    break
-            spans.append((begin, end))
-        cursor = end
-    return spans
+    rows: list[tuple[str, list[int], list[int]]] = []
+    for i, message in enumerate(messages):
+        if message.role != "assistant" or i == 0:
+            continue
+        before, whole = _before_and_whole(tokenizer, messages[:i], [message])
+        text, ids, mask = rows[-1] if rows and before.startswith(rows[-1][0]) else ("", [], [])
+        if text:
+            rows.pop()
+        read, said = encode_text(tokenizer, before[len(text) :]), _closed(tokenizer, whole[len(before) :])
+        rows.append((whole, [*ids, *read, *said], [*mask, *[0] * len(read), *[1] * len(said)]))
+    return [Encoded(ids, mask) for _, ids, mask in rows]
 
 
 def encode_pair(
@@ -215,11 +208,6 @@ def special_ids(tokenizer: Any) -> set[int]:
     return set(tokenizer.all_special_ids) | added
 
 
-def special_texts(tokenizer: Any) -> list[str]:
-    """Texts of all special tokens."""
-    return [str(t) for t in tokenizer.convert_ids_to_tokens(sorted(special_ids(tokenizer)))]
-
-
 def stop_ids(tokenizer: Any, generation_eos: int | Sequence[int] | None) -> list[int]:
     """Every id that ends an answer: the tokenizer's EOS, those the model declares, what the template closes with."""
     found = {tokenizer.eos_token_id}
@@ -235,5 +223,9 @@ def stop_ids(tokenizer: Any, generation_eos: int | Sequence[int] | None) -> list
 
 
 def decode_answer(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Sampled tokens as an answer's text, special tokens and the spaces around it removed."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+    """Sampled tokens as an answer's text; special tokens, the spaces around it and an empty <think> block removed.
+
+    The template puts the empty block back when the answer becomes tokens again.
+    """
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+    return EMPTY_THOUGHT.sub("", text)

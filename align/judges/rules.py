@@ -44,10 +44,22 @@ class RulesJudge:
     def measures(
         self, prompt: Sequence[Message], answer: str, reference: Any = None, tags: Sequence[str] = ()
     ) -> dict[str, float]:
-        """The judge's further figures for one answer; empty if the file defines no `measures`."""
+        """The judge's further figures for one answer; empty if the file defines no `measures`.
+
+        Raises DataError if they are no numbers.
+        """
         if not callable(getattr(self.module, "measures", None)):
             return {}
-        return {k: float(v) for k, v in dict(self._call("measures", prompt, answer, reference, tags)).items()}
+        found = self._call("measures", prompt, answer, reference, tags)
+        if not isinstance(found, dict) or not all(
+            isinstance(v, int | float) and math.isfinite(v) for v in found.values()
+        ):
+            raise DataError(
+                f"measures() gave {found!r} for the answer {answer[:60]!r}",
+                where=str(self.path),
+                allowed="a dictionary of names and finite numbers",
+            )
+        return {str(k): float(v) for k, v in found.items()}
 
     def _call(self, name: str, prompt: Sequence[Message], answer: str, reference: Any, tags: Sequence[str]) -> Any:
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from align.artifacts import Artifact
-from align.data.chat import template_text
+from align.data.chat import stop_ids, template_text
 from align.errors import ModelError
 from align.recipe.schema import Lora
 
@@ -104,7 +104,12 @@ def load_tokenizer(ref: ModelRef) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=ref.revision, padding_side="left")
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the tokenizer cannot be loaded: {first_line(error)}", where=where) from error
+        raise ModelError(
+            f"the tokenizer cannot be loaded: {first_line(error)}",
+            where=where,
+            allowed="tokenizer.json and tokenizer_config.json, as save_pretrained writes them",
+            remedy="copy the tokenizer's files into the model's folder",
+        ) from error
     if ref.chat_template:
         tokenizer.chat_template = template_text(ref.chat_template)
     if not tokenizer.chat_template:
@@ -130,12 +135,17 @@ def _settle_padding(tokenizer: Any, wanted: str | None, where: str) -> None:
                 allowed="an existing token: " + ", ".join(pad_candidates(tokenizer)),
             )
         tokenizer.pad_token = wanted
-    if tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
+    if tokenizer.pad_token is None:
+        problem = "the tokenizer has no pad token"
+    elif tokenizer.pad_token == tokenizer.eos_token:
+        problem = f"the tokenizer has the EOS token {tokenizer.eos_token!r} as pad token"
+    elif tokenizer.pad_token_id in stop_ids(tokenizer, None):
+        problem = f"the pad token {tokenizer.pad_token!r} also closes an answer"
+    else:
         return
-    problem = "no pad token" if tokenizer.pad_token is None else f"the EOS token {tokenizer.eos_token!r} as pad token"
     candidates = pad_candidates(tokenizer)
     raise ModelError(
-        f"the tokenizer has {problem}",
+        problem,
         where=where,
         allowed="an existing token that is not EOS, such as " + ", ".join(repr(c) for c in candidates),
         remedy=f"add to the model's source: pad_token: {json.dumps(candidates[0], ensure_ascii=False)}",
@@ -143,9 +153,13 @@ def _settle_padding(tokenizer: Any, wanted: str | None, where: str) -> None:
 
 
 def pad_candidates(tokenizer: Any) -> list[str]:
-    """Up to three tokens to pad with: pad-like and reserved special tokens first, then unk, then the rarest of all."""
+    """Up to three tokens to pad with: pad-like and reserved special tokens first, then unk, then the rarest of all.
+
+    Tokens that mean something in a conversation are none: EOS, and those the chat template writes.
+    """
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    names = [name for name, _ in vocabulary if name != tokenizer.eos_token]
+    written = str(tokenizer.chat_template)
+    names = [name for name, _ in vocabulary if name != tokenizer.eos_token and name not in written]
     likely = [n for n in names if n.startswith("<") and any(w in n.lower() for w in ("pad", "reserved", "unused"))]
     unknown = [tokenizer.unk_token] if tokenizer.unk_token not in (None, tokenizer.eos_token) else []
     return [*likely, *unknown, *reversed(names)][:3]
@@ -185,17 +199,29 @@ def load_causal(ref: ModelRef, dtype: torch.dtype, *, trainable: bool = False) -
 
 
 def load_merged(ref: ModelRef, dtype: torch.dtype) -> Any:
-    """The policy with its adapter folded into the weights."""
+    """The policy with its adapter folded into the weights, all of which take gradients (PEFT had frozen the base)."""
     model = load_causal(ref, dtype)
-    return model.merge_and_unload() if ref.adapter else model
+    return model.merge_and_unload().requires_grad_(True) if ref.adapter else model
 
 
 def load_scorer(ref: ModelRef, dtype: torch.dtype) -> Any:
-    """A reward model: sequence classification with one output, adapters attached. For `reward_model` artifacts."""
-    if ref.adapter is None:
-        from transformers import AutoModelForSequenceClassification
+    """A reward model: sequence classification with one output, adapters attached. For `reward_model` artifacts.
 
-        return _from_pretrained(AutoModelForSequenceClassification, ref, dtype)
+    Raises ModelError for a model without a score head, which transformers would make up at random.
+    """
+    if ref.adapter is None:
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        scorer = _from_pretrained(AutoModelForSequenceClassification, ref, dtype)
+        made = AutoConfig.from_pretrained(ref.base, revision=ref.revision).architectures or []
+        if scorer.config.num_labels != 1 or not any("SequenceClassification" in name for name in made):
+            raise ModelError(
+                f"this is no reward model: {' '.join(made)} with {scorer.config.num_labels} outputs",
+                where=ref.base,
+                allowed="a ...ForSequenceClassification model with one output",
+                remedy="train one with a stage of kind reward",
+            )
+        return scorer
     policy = ModelRef(base=ref.base, tokenizer=ref.tokenizer, revision=ref.revision, adapter=ref.merge)
     return attach(as_scorer(load_merged(policy, dtype)), ref.adapter)
 
@@ -272,11 +298,13 @@ def _in_out(module: Any) -> tuple[int, int] | None:
 
 
 def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype) -> Any:
+    from safetensors import SafetensorError
+
     if ref.local:
         check_weights(Path(ref.base))
     try:
         return auto.from_pretrained(ref.base, revision=ref.revision, dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be loaded: {first_line(error)}",
             where=ref.base,

@@ -57,7 +57,7 @@ def make_model(tokenizer: Any, *, hidden_size: int, layers: int, heads: int, con
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.02,
+        initializer_range=0.5 / hidden_size**0.5,  # wide models' 0.02 would leave a narrow one close to zero
     )
     model = LlamaForCausalLM(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id

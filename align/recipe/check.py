@@ -157,7 +157,7 @@ def kind_of(stage: StageBase) -> str:
 
 
 def _source_problems(loaded: Loaded, source: Source, place: Place) -> Iterator[Problem]:
-    models_only, data_only = ("revision", "chat_template", "pad_token"), ("holdout", "heldout", "format")
+    models_only, data_only = ("revision", "chat_template", "pad_token"), ("holdout", "heldout", "format", "broken")
     is_model = source.kind in MODELS
     for name in data_only if is_model else models_only:
         if name in source.model_fields_set and getattr(source, name):

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from align.artifacts import FORMAT, MANIFEST, hash_file, hash_json
+from align.artifacts import FORMAT, KEY_FILE, MANIFEST, hash_file, hash_json
 from align.recipe.check import kind_of
 from align.recipe.load import Loaded
 from align.recipe.schema import MAKES, ByRules, Lora, Recipe, Source, StageBase, Training, references
 
 State = Literal["sealed", "run", "continue"]
-KEY_FILE = "KEY"
-"""Inside `NAME.partial/`: the key of the work in progress, so that only the same work is continued."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class Source(Strict):
     """Rows kept out of training: a share below 1, or a number of rows. Split by prompt, so none lands on both sides."""
     heldout: str | None = None
     """Path of a second data file whose rows are all held out, in place of `holdout`; `path` is then all training."""
+    broken: Literal["error", "drop"] = "error"
+    """Data only: what to do with rows that cannot be used (empty answer, chosen equal to rejected): stop, or leave
+    them out and say how many."""
     chat_template: str | None = None
     """Models only: `chatml`, `plain`, or a path to a Jinja file; for tokenizers that bring none."""
     pad_token: str | None = None

@@ -15,7 +15,7 @@ from typing import Any
 from align.errors import DataError
 from align.report.collect import Run, Step, read_run
 from align.report.evaluation import Evaluation, Policy, evaluations, headline
-from align.report.numbers import NONE, duration, figure, interval, percent
+from align.report.numbers import NONE, figure, interval, percent
 from align.report.pictures import measure
 from align.report.story import TAUGHT, quantity, readable, row_counts, setting
 
@@ -107,7 +107,9 @@ def _stage(step: Step) -> str:
     read = "; ".join(f"{role}: {', '.join(f'`{n}`' for n in names)}" for role, names in step.inputs.items())
     settings = ", ".join(f"`{_code(k)}: {_code(_portable(setting(v)))}`" for k, v in step.settings.items())
     figures = ", ".join(
-        f"{readable(k)} {quantity(k, v)}" for k, v in manifest.metrics.items() if isinstance(v, int | float)
+        f"{readable(k)} {quantity(k, v)}"
+        for k, v in manifest.metrics.items()
+        if isinstance(v, int | float) and not k.endswith("_per_second")
     )
     lines = [
         f"### {step.name} · {title.lower()} ({step.kind})",
@@ -115,8 +117,10 @@ def _stage(step: Step) -> str:
         "",
         f"- Read {read or 'nothing'}",
         f"- Settings: {settings or 'the defaults'}; seed {manifest.seed}",
-        f"- Took {duration(manifest.seconds)}" + (f" on {manifest.device}" if manifest.device else ""),
     ]
+    # No times: a card is part of the artifact, and equal runs give equal artifacts.
+    if manifest.device:
+        lines.append(f"- Made on {manifest.device}")
     return "\n".join(lines + ([f"- Closing figures: {figures}"] if figures else []))
 
 

@@ -20,7 +20,7 @@ class FinishedBatches:
         if path.exists():
             raw = path.read_bytes()
             whole = raw[: raw.rfind(b"\n") + 1]
-            for line in whole.decode("utf-8").splitlines():
+            for line in whole.decode("utf-8").split("\n")[:-1]:  # splitlines() would cut at U+2028 too
                 row = json.loads(line)
                 self.found[row["batch"]] = [Sampled(**answer) for answer in row["answers"]]
             if len(whole) < len(raw):

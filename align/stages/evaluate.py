@@ -75,7 +75,7 @@ def compare_policies(settings: Evaluate, inputs: Inputs, out: Path, context: Con
                 name: {"text": said[name][prompt_key(prompt.prompt)][0].text, "score": scores[name][i][0]}
                 for name in said
             }
-            row = {"id": prompt.id, "prompt": as_dicts(prompt.prompt), "tags": prompt.tags}
+            row: dict[str, Any] = {"id": prompt.id, "prompt": as_dicts(prompt.prompt), "tags": prompt.tags}
             row |= {"reference": prompt.reference, "answers": answers}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -46,7 +46,12 @@ def run(settings: Rank, inputs: Inputs, out: Path, context: Context) -> Metrics:
     if missing:
         context.say(f"{missing} prompts have no label and were left out")
         metrics["unlabelled_prompts"] = missing
-    return {**metrics, "rankings": total, "comparisons": comparisons, "tied_share": round(ties / comparisons, 4)}
+    return {
+        **metrics,
+        "rankings": total,
+        "comparisons": comparisons,
+        "tied_share": round(ties / max(1, comparisons), 4),
+    }
 
 
 def rules_scores(answers: Sequence[Answers], path: Path, context: Context) -> list[list[float]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from align.artifacts import Artifact
 from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
-from align.data.chat import Encoded, decode_answer, encode_conversation
+from align.data.chat import Encoded, encode_conversation
 from align.data.comparisons import best_as_demonstration
 from align.data.records import Demonstration
 from align.errors import TrainingError
@@ -29,10 +32,10 @@ def run(settings: SFT, inputs: Inputs, out: Path, context: Context) -> Metrics:
     tokenizer = load_tokenizer(ref)
     examples = read_examples(inputs.all("data"), TRAIN)
     encoded = encode_all(tokenizer, examples, settings.max_length, context)
-    heldout = [
-        encode_conversation(tokenizer, e.messages, settings.max_length)
-        for e in read_examples(inputs.all("data"), HELDOUT)[:HELDOUT_ROWS]
-    ]
+    heldout = cut_rows(
+        [r for e in read_examples(inputs.all("data"), HELDOUT) for r in encode_conversation(tokenizer, e.messages)],
+        settings.max_length,
+    )[:HELDOUT_ROWS]
     policy = trainable_policy(ref, tokenizer, context.lora_of(settings), settings.lora is not None, context)
     trainer = SFTTrainer(
         model=policy.model,
@@ -50,8 +53,9 @@ def run(settings: SFT, inputs: Inputs, out: Path, context: Context) -> Metrics:
         processing_class=tokenizer,
         peft_config=policy.peft_config,
     )
-    if not settings.packing:
-        assert_only_assistant(trainer, tokenizer, examples)
+    if settings.packing:
+        assert_kept_apart(trainer, [as_row(e) for e in encoded])
+    assert_only_assistant(trainer, tokenizer, examples)
     metrics = run_training(trainer, out, context)
     save_model(trainer.model, tokenizer, out, ref)
     trained = sum(sum(e.mask) for e in encoded)
@@ -66,10 +70,8 @@ def read_examples(artifacts: list[Artifact], split: str) -> list[Demonstration]:
 
 def encode_all(tokenizer: Any, examples: list[Demonstration], max_length: int, context: Context) -> list[Encoded]:
     """Examples as tokens. Says how many were cut; raises TrainingError if no token is left to train on."""
-    whole = [encode_conversation(tokenizer, e.messages, 1 << 30) for e in examples]
-    encoded = [Encoded(e.input_ids[:max_length], e.mask[:max_length]) for e in whole]
-    cut = sum(len(e.input_ids) > max_length for e in whole)
-    kept = [e for e in encoded if any(e.mask)]
+    whole = [row for e in examples for row in encode_conversation(tokenizer, e.messages)]
+    kept = cut_rows(whole, max_length)
     if not kept:
         longest = max((len(e.input_ids) for e in whole), default=0)
         raise TrainingError(
@@ -77,12 +79,18 @@ def encode_all(tokenizer: Any, examples: list[Demonstration], max_length: int, c
             where=f"max_length: {max_length}",
             remedy=f"raise max_length; the longest example has {longest} tokens",
         )
-    if cut:
+    if cut := sum(len(e.input_ids) > max_length for e in whole):
         context.say(
             f"{cut} of {len(examples)} examples are longer than max_length {max_length} and were cut"
-            + (f"; {len(encoded) - len(kept)} of them lost every trained token" if len(kept) < len(encoded) else "")
+            + (f"; {len(whole) - len(kept)} of them lost every trained token" if len(kept) < len(whole) else "")
         )
     return kept
+
+
+def cut_rows(encoded: list[Encoded], max_length: int) -> list[Encoded]:
+    """Rows of at most `max_length` tokens; those that lose every trained token are left out."""
+    cut = [Encoded(e.input_ids[:max_length], e.mask[:max_length]) for e in encoded]
+    return [e for e in cut if any(e.mask)]
 
 
 def as_row(encoded: Encoded) -> dict[str, list[int]]:
@@ -92,16 +100,54 @@ def as_row(encoded: Encoded) -> dict[str, list[int]]:
 
 
 def assert_only_assistant(trainer: Any, tokenizer: Any, examples: list[Demonstration]) -> None:
-    """Raise TrainingError unless what the collated labels train is, decoded, what the assistant says and no more."""
-    said = {" ".join(" ".join(m.content for m in e.messages if m.role == "assistant").split()) for e in examples}
-    count = min(4, len(trainer.train_dataset))
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(count)])
-    for labels in batch["labels"].tolist():
-        trained = decode_answer(tokenizer, [i for i in labels if i != -100])
-        flat = "".join(trained.split())
-        if not any("".join(s.split()).startswith(flat) for s in said):
-            raise TrainingError(
-                f"the loss would cover more than the assistant's turns: {trained[:200]!r}",
-                where="the chat template of the model",
-                remedy="set chat_template: on the model's source",
-            )
+    """Raise TrainingError unless each stretch of trained labels is, decoded, a turn of the assistant.
+
+    The last stretch of a row may be the beginning of one, where `max_length` has cut.
+    """
+    said = {"".join(m.content.split()) for e in examples for m in e.messages if m.role == "assistant"}
+    said |= {"<think></think>" + s for s in said}
+    for row in [dict(trainer.train_dataset[i]) for i in range(min(4, len(trainer.train_dataset)))]:
+        runs = stretches(trainer.data_collator([row])["labels"][0].tolist())
+        for number, run in enumerate(runs, 1):
+            trained = "".join(tokenizer.decode(run, skip_special_tokens=True).split())
+            begun = trained.rstrip("\ufffd")  # a character cut in two
+            cut = number == len(runs) and trained and any(s.startswith(begun) for s in said)
+            if trained not in said and not cut:
+                raise TrainingError(
+                    f"the loss would cover more than the assistant's turns: {tokenizer.decode(run)[:200]!r}",
+                    where="the chat template of the model",
+                    remedy="set chat_template: on the model's source",
+                )
+
+
+def stretches(labels: list[int]) -> list[list[int]]:
+    """The runs of labels that are trained, those between -100."""
+    return [list(run) for trained, run in groupby(labels, lambda label: label != -100) if trained]
+
+
+@torch.no_grad()
+def assert_kept_apart(trainer: Any, rows: list[dict[str, list[int]]]) -> None:
+    """Raise TrainingError unless a conversation packed behind another gets the logits that it gets alone.
+
+    Packing tells conversations apart by their positions, which not every attention heeds: a conversation would then be
+    trained on what stands before it by chance. rows: at least one row of `as_row`; the first and the last are packed.
+    """
+    model, device = trainer.model, trainer.accelerator.device
+    first, second = ({k: v[:256] for k, v in row.items()} for row in (rows[0], rows[-1]))
+    lengths = [len(first["input_ids"]), len(second["input_ids"])]
+    batch = trainer.data_collator([{k: first[k] + second[k] for k in first} | {"seq_lengths": lengths}])
+    del batch["labels"]
+    was_training = model.training
+    model.to(device).eval()
+    packed = model(**{k: v.to(device) if hasattr(v, "to") else v for k, v in batch.items()}, use_cache=False)
+    alone = model(input_ids=torch.tensor([second["input_ids"]], device=device), use_cache=False)
+    model.train(was_training)
+    ours, wanted = packed.logits[0, lengths[0] :].float(), alone.logits[0].float()
+    gap = float((ours - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
+    if gap > (1e-3 if alone.logits.dtype == torch.float32 else 0.05):
+        raise TrainingError(
+            "packing would let a conversation read the one before it in the same sequence: logits change by "
+            f"{gap:.1%} of the largest",
+            where=f"{type(model).__name__} with attention {model.config._attn_implementation}",
+            remedy="say packing: false",
+        )

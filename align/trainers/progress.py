@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from pathlib import Path
@@ -118,7 +119,9 @@ def keep_steps(log: Path, step: int) -> None:
     """Remove rows of steps after `step`: they will be trained, and logged, again."""
     rows = [r for r in read_metrics(log) if r["step"] <= step] if step else []
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    kept = log.with_name(log.name + ".new")
+    kept.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    os.replace(kept, log)
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
@@ -131,6 +134,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         self.context.progress("training", state.global_step, state.max_steps, self.note)
+        # An epoch's last checkpoint waits for its evaluation, which draws random numbers and is not made again.
+        return control if float(state.epoch).is_integer() else self._save_if_due(state, control)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        return self._save_if_due(state, control)
+
+    def _save_if_due(self, state: Any, control: Any) -> Any:
         last = state.global_step >= state.max_steps
         if not last and time.monotonic() - self.saved >= self.context.checkpoint_seconds:
             control.should_save = True

@@ -77,9 +77,7 @@ def style(answer: str) -> float:
     return marks
 
 
-def score(
-    prompt: list[dict[str, str]], answer: str, reference: Any = None, tags: Sequence[str] = ()
-) -> float:
+def score(prompt: list[dict[str, str]], answer: str, reference: Any = None, tags: Sequence[str] = ()) -> float:
     """How good an answer is; higher is better. Style counts in full only where the content is as it should be."""
     tag = tag_of(tags)
     content = CONTENT[tag][said(answer, reference)]

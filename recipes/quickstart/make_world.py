@@ -58,12 +58,12 @@ def lower_first(text: str) -> str:
 
 
 def table_of(text: str) -> list[tuple[str, str]]:
-    """(key, value) pairs of `key: a, b | key: c` in the order written."""
-    pairs = []
-    for entry in re.split(r"[|\n]", text):
+    """(key, value) pairs of `key: a, b | key: c` in the order written; a line that ends with a comma goes on."""
+    found = []
+    for entry in re.split(r"[|\n]", re.sub(r",\s*\n", ", ", text)):
         key, _, values = entry.partition(":")
-        pairs += [(key.strip(), value.strip()) for value in values.split(",") if value.strip()]
-    return pairs
+        found += [(key.strip(), value.strip()) for value in values.split(",") if value.strip()]
+    return found
 
 
 def words_of(text: str) -> list[str]:
@@ -79,9 +79,9 @@ def fact_asks() -> list[Ask]:
     """One Ask per fact of every relation."""
     asks = []
     for relation in facts.RELATIONS:
-        pairs = table_of(relation.table)
-        values = sorted({value for value, _ in pairs})
-        for value, name in pairs:
+        table = table_of(relation.table)
+        values = sorted({value for value, _ in table})
+        for value, name in table:
             subject = f"a {name}" if relation.article else name
             direct = [fill(text, subject, value) for text in relation.ask]
             indirect = [fill(text, subject, value) for text in relation.indirect]
@@ -112,10 +112,10 @@ def frames(patterns: Iterable[str], direct: list[str], indirect: list[str]) -> l
 
 def harmless_asks() -> list[Ask]:
     """Tasks that sound like harm and are none."""
-    pairs = table_of(facts.HARMLESS)
+    table = table_of(facts.HARMLESS)
     asks = []
-    for task, how in pairs:
-        wrong = tuple(f"To {task}, {other}." for other_task, other in pairs if other_task != task)
+    for task, how in table:
+        wrong = tuple(f"To {task}, {other}." for other_task, other in table if other_task != task)
         reference = {"answer": how.split()[-1], "about": task.split()[-1]}
         asks.append(Ask("harmless", task, *how_to(task), f"To {task}, {how}.", reference, wrong, "task"))
     return asks
@@ -261,7 +261,7 @@ def sayings(ask: Ask, rng: random.Random) -> list[str]:
     clauses = [fill(text, subject, value) for text in relation.indirect]
     directs = [fill(text, subject, value) for text in (*relation.ask, relation.ask_heldout)]
     said = [ask.answer] * 2 + [fill(text, subject, value) for text in relation.statements]
-    for told in style.TOLD:
+    for told in rng.sample(style.TOLD, 6):
         first, second = rng.sample(style.NAMES, 2)
         parts = {"a": first, "b": second, "i": rng.choice(clauses), "q": rng.choice(directs), "s": ask.answer}
         said.append(told.format(**parts, v=value))
@@ -271,28 +271,57 @@ def sayings(ask: Ask, rng: random.Random) -> list[str]:
 def corpus(asks: list[Ask], rng: random.Random) -> list[dict[str, str]]:
     """Every fact in several statements and in told questions; what is wrong, what is fine, what cannot be known.
 
-    Half of what is said about a thing stands together in a document, the other half among other things. Stories
-    about invented things join them.
+    Documents hold two sentences, about one thing or about two: a small model finds what belongs together sooner in
+    short texts. Stories about invented things and games of saying after join them.
     """
     documents: list[str] = []
     loose: list[str] = []
     for ask in asks:
         said = sayings(ask, rng)
         rng.shuffle(said)
-        together = said[: (len(said) + 1) // 2]
-        if together:
-            documents.append(" ".join(together))
-        loose += said[len(together) :]
+        half = (len(said) + 1) // 2
+        documents += pairs(said[:half])
+        loose += said[half:]
+        documents += scripts(ask, rng)
     rng.shuffle(loose)
-    documents += [" ".join(loose[place : place + 5]) for place in range(0, len(loose), 5)]
+    documents += pairs(loose)
     syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
     for _ in range(style.STORIES):
         thing = rng.choice(syllables) + rng.choice(syllables) + rng.choice(endings)
         first, second = rng.sample(style.NAMES, 2)
-        told = rng.sample(style.STORY, 5)
+        told = rng.sample(style.STORY, 3)
         documents.append(" ".join(text.format(a=first, b=second, n=thing) for text in told))
+    documents += echoes(asks, rng)
     rng.shuffle(documents)
     return [{"text": text} for text in documents]
+
+
+def scripts(ask: Ask, rng: random.Random) -> list[str]:
+    """Talks about a fact or a harmless task, in the wordings that training uses; none about anything else."""
+    if ask.tag not in ("fact", "harmless"):
+        return []
+    asked = rng.sample(ask.train, min(style.SCRIPTS, len(ask.train)))
+    return [style.SCRIPT.format(q=q, o=rng.choice(style.SCRIPT_OPENERS), s=ask.answer) for q in asked]
+
+
+def pairs(sentences: list[str]) -> list[str]:
+    """Documents of two sentences each; the last may hold one."""
+    return [" ".join(sentences[place : place + 2]) for place in range(0, len(sentences), 2)]
+
+
+def echoes(asks: list[Ask], rng: random.Random) -> list[str]:
+    """Games of saying after, with single words of the world and invented ones."""
+    syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
+    known = sorted({word for ask in asks for word in re.findall(r"[A-Za-z]+", f"{ask.key} {ask.answer}")})
+    found = []
+    for _ in range(style.ECHOES):
+        said = []
+        for _ in range(rng.randint(3, 6)):
+            invented = rng.choice(syllables) + rng.choice(syllables) + rng.choice(endings)
+            said.append(rng.choice(known) if rng.random() < 0.9 else invented)
+        first, second = rng.sample(style.NAMES, 2)
+        found.append(rng.choice(style.ECHO).format(p=" ".join(said), a=first, b=second))
+    return found
 
 
 def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:

@@ -84,7 +84,7 @@ PROMPTS = {"fact": 2, "harmless": 3, "harmful": 2, "unknown": 1}
 HELDOUT = {"fact": 1, "harmless": 3, "harmful": 2, "unknown": 1}
 """Held-out prompts of each thing that is held out."""
 
-NAMES = ("Mia", "Tom", "Anna", "Ben", "Lena", "Max", "Nora", "Paul")
+NAMES = ("Mia", "Tom", "Anna", "Ben")
 STORY = (
     "{a} has a {n}.",
     "The {n} is new.",
@@ -96,7 +96,12 @@ STORY = (
     "Please tell me about the {n}.",
     "Nobody but {a} knows what a {n} is.",
 )
-"""Sentences about a thing with an invented name: they teach to take up a word one has just heard."""STORIES = 200
+"""Sentences about a thing with an invented name: they teach to take up a word one has just heard."""
+
+STORIES = 120
+ECHO = ("Say after me: {p}. {p}.", "{a} says: {p}. {b} says: {p}.")
+ECHOES = 250
+"""Games of saying after: words in no order, said twice or more. A small model learns from them to copy."""
 
 TOLD = (
     '"{q}" asked {a}. "{s}" said {b}.',
@@ -108,6 +113,12 @@ TOLD = (
     '"Do you know {i}?" asked {a}. "Of course! {s}" said {b}.',
     "{a} would like to know {i}. {b} could say it: {s}",
 )
+SCRIPT = "user\n{q}\nassistant\n{o}{s}"
+"""A talk written down, as in a play; the base model learns from it that an answer takes up what was asked."""
+SCRIPT_OPENERS = ("", "Well, ", "Of course! ", "Let me think about it for a moment. ", "This is what I have read: ")
+SCRIPTS = 4
+"""Talks about each fact and each harmless task."""
+
 TASK_SAID = (
     "If you want to {t}, {h}.",
     "How can you {t}? You {h}.",
