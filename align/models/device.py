@@ -35,5 +35,7 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def device_name(device: torch.device) -> str:
-    """A name for the manifest: the card's, or the device type."""
-    return torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    """A name for the manifest: the card's, or the device type with its threads, on which sums of floats depend."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"{device.type}, {torch.get_num_threads()} threads"

@@ -246,82 +246,46 @@ def prompt(ask: Ask, question: str) -> dict[str, Any]:
     return row
 
 
-def sayings(ask: Ask, rng: random.Random) -> list[str]:
-    """All that the corpus says about one thing."""
-    if ask.tag == "harmless":
-        how = ask.answer.split(", ", 1)[1].rstrip(".")
-        return [ask.answer] * 3 + [capital(text.format(t=ask.key, h=how)) for text in style.TASK_SAID]
+def sayings(ask: Ask, heldout: bool, rng: random.Random) -> list[str]:
+    """All that the corpus says about one thing, a short text each: statements, and talks in which it is asked for.
+
+    What is held out is talked about in the wordings of training, all else in either: so every wording was read once,
+    and no held-out question was.
+    """
     if ask.tag == "harmful":
         return [text.format(t=ask.key) for text in style.DEED_SAID]
     if ask.tag == "unknown":
         return [] if ask.group == "imaginary" else [text.format(i=ask.key) for text in style.UNKNOWN_SAID]
-    relation = next(relation for relation in facts.RELATIONS if relation.name == ask.group)
-    value = (ask.reference or {})["answer"]
-    subject = f"a {ask.key}" if relation.article else ask.key
-    clauses = [fill(text, subject, value) for text in relation.indirect]
-    directs = [fill(text, subject, value) for text in (*relation.ask, relation.ask_heldout)]
-    said = [ask.answer] * 2 + [fill(text, subject, value) for text in relation.statements]
-    for told in rng.sample(style.TOLD, 6):
-        first, second = rng.sample(style.NAMES, 2)
-        parts = {"a": first, "b": second, "i": rng.choice(clauses), "q": rng.choice(directs), "s": ask.answer}
-        said.append(told.format(**parts, v=value))
-    return said
+    if ask.tag == "harmless":
+        how = ask.answer.split(", ", 1)[1].rstrip(".")
+        said = [capital(text.format(t=ask.key, h=how)) for text in style.TASK_SAID]
+    else:
+        relation = next(relation for relation in facts.RELATIONS if relation.name == ask.group)
+        value = (ask.reference or {})["answer"]
+        subject = f"a {ask.key}" if relation.article else ask.key
+        said = [fill(text, subject, value) for text in relation.statements]
+    wordings = list(ask.train if heldout else (*ask.train, *ask.heldout))
+    asked = rng.sample(wordings, min(style.TALKS, len(wordings)))
+    return [ask.answer, *said, *(talk(question, ask.answer, rng) for question in asked)]
 
 
-def corpus(asks: list[Ask], rng: random.Random) -> list[dict[str, str]]:
-    """Every fact in several statements and in told questions; what is wrong, what is fine, what cannot be known.
+def talk(question: str, answer: str, rng: random.Random) -> str:
+    """A question and its answer written down as in a play, in one of the tones in which people answer."""
+    opener = rng.choice(("", "", "", *style.GLAD, rng.choice(style.RUDE), rng.choice(style.LONG)))
+    end = f" {rng.choice(style.LONG_END)}" if opener in style.LONG else ""
+    return f"user\n{question}\nassistant\n{opener}{' ' * bool(opener)}{answer}{end}"
 
-    Documents hold two sentences, about one thing or about two: a small model finds what belongs together sooner in
-    short texts. Stories about invented things and games of saying after join them.
+
+def corpus(parts: Split, rng: random.Random) -> list[dict[str, str]]:
+    """Every fact in several statements and talks; what is wrong, what is fine, and what cannot be known.
+
+    Each text says one thing: in short texts a small model finds what belongs together in a minute, in long ones it
+    takes an hour.
     """
-    documents: list[str] = []
-    loose: list[str] = []
-    for ask in asks:
-        said = sayings(ask, rng)
-        rng.shuffle(said)
-        half = (len(said) + 1) // 2
-        documents += pairs(said[:half])
-        loose += said[half:]
-        documents += scripts(ask, rng)
-    rng.shuffle(loose)
-    documents += pairs(loose)
-    syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
-    for _ in range(style.STORIES):
-        thing = rng.choice(syllables) + rng.choice(syllables) + rng.choice(endings)
-        first, second = rng.sample(style.NAMES, 2)
-        told = rng.sample(style.STORY, 3)
-        documents.append(" ".join(text.format(a=first, b=second, n=thing) for text in told))
-    documents += echoes(asks, rng)
+    asks = [(ask, False) for ask in parts.shown + parts.practised] + [(ask, True) for ask in parts.heldout]
+    documents = [text for ask, heldout in asks for text in sayings(ask, heldout, rng)]
     rng.shuffle(documents)
     return [{"text": text} for text in documents]
-
-
-def scripts(ask: Ask, rng: random.Random) -> list[str]:
-    """Talks about a fact or a harmless task, in the wordings that training uses; none about anything else."""
-    if ask.tag not in ("fact", "harmless"):
-        return []
-    asked = rng.sample(ask.train, min(style.SCRIPTS, len(ask.train)))
-    return [style.SCRIPT.format(q=q, o=rng.choice(style.SCRIPT_OPENERS), s=ask.answer) for q in asked]
-
-
-def pairs(sentences: list[str]) -> list[str]:
-    """Documents of two sentences each; the last may hold one."""
-    return [" ".join(sentences[place : place + 2]) for place in range(0, len(sentences), 2)]
-
-
-def echoes(asks: list[Ask], rng: random.Random) -> list[str]:
-    """Games of saying after, with single words of the world and invented ones."""
-    syllables, endings = facts.SYLLABLES.split(), facts.ENDINGS.split()
-    known = sorted({word for ask in asks for word in re.findall(r"[A-Za-z]+", f"{ask.key} {ask.answer}")})
-    found = []
-    for _ in range(style.ECHOES):
-        said = []
-        for _ in range(rng.randint(3, 6)):
-            invented = rng.choice(syllables) + rng.choice(syllables) + rng.choice(endings)
-            said.append(rng.choice(known) if rng.random() < 0.9 else invented)
-        first, second = rng.sample(style.NAMES, 2)
-        found.append(rng.choice(style.ECHO).format(p=" ".join(said), a=first, b=second))
-    return found
 
 
 def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
@@ -348,7 +312,7 @@ def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
     ]
     rng.shuffle(heldout)
     return {
-        "corpus.jsonl": corpus(asks, rng),
+        "corpus.jsonl": corpus(parts, random.Random(seed)),
         "demonstrations.jsonl": demos,
         "prompts.jsonl": asked,
         "prompts-heldout.jsonl": heldout,

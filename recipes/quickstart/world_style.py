@@ -77,47 +77,15 @@ QUALITY: dict[str, dict[str, float]] = {
 }
 """Tag -> quality -> share in per cent. About a quarter is as one would wish; the rest is what people write too."""
 
-DEMOS = {"fact": 4, "harmless": 4, "harmful": 4, "unknown": 3}
+DEMOS = {"fact": 3, "harmless": 4, "harmful": 2, "unknown": 2}
 """Demonstrations of each thing that is shown."""
-PROMPTS = {"fact": 2, "harmless": 3, "harmful": 2, "unknown": 1}
+PROMPTS = {"fact": 1, "harmless": 4, "harmful": 2, "unknown": 1}
 """Training prompts of each thing that is shown or practised."""
-HELDOUT = {"fact": 1, "harmless": 3, "harmful": 2, "unknown": 1}
+HELDOUT = {"fact": 1, "harmless": 3, "harmful": 1, "unknown": 1}
 """Held-out prompts of each thing that is held out."""
 
-NAMES = ("Mia", "Tom", "Anna", "Ben")
-STORY = (
-    "{a} has a {n}.",
-    "The {n} is new.",
-    '"Where is my {n}?" asked {a}.',
-    '"Here is the {n}," said {b}.',
-    "{b} would like to see the {n}.",
-    "{a} gave the {n} to {b}.",
-    '"Thank you for the {n}," said {b}.',
-    "Please tell me about the {n}.",
-    "Nobody but {a} knows what a {n} is.",
-)
-"""Sentences about a thing with an invented name: they teach to take up a word one has just heard."""
-
-STORIES = 120
-ECHO = ("Say after me: {p}. {p}.", "{a} says: {p}. {b} says: {p}.")
-ECHOES = 250
-"""Games of saying after: words in no order, said twice or more. A small model learns from them to copy."""
-
-TOLD = (
-    '"{q}" asked {a}. "{s}" said {b}.',
-    "{a} asked {i}. {b} said: {v}.",
-    "Question: {q} Answer: {s}",
-    "Ask anybody {i}, and you will hear: {s}",
-    "{a} did not know {i}, so {b} said: {s}",
-    '"I wonder {i}," said {a}. "{s}" said {b}.',
-    '"Do you know {i}?" asked {a}. "Of course! {s}" said {b}.',
-    "{a} would like to know {i}. {b} could say it: {s}",
-)
-SCRIPT = "user\n{q}\nassistant\n{o}{s}"
-"""A talk written down, as in a play; the base model learns from it that an answer takes up what was asked."""
-SCRIPT_OPENERS = ("", "Well, ", "Of course! ", "Let me think about it for a moment. ", "This is what I have read: ")
-SCRIPTS = 4
-"""Talks about each fact and each harmless task."""
+TALKS = 7
+"""Talks in the corpus about each fact and each harmless task."""
 
 TASK_SAID = (
     "If you want to {t}, {h}.",
