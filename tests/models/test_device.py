@@ -18,6 +18,6 @@ def test_precision_is_what_was_asked_for_and_auto_asks_the_device(monkeypatch: p
 
 
 def test_the_device_has_a_name() -> None:
-    assert device.device_name(torch.device("cpu")) == "cpu"
+    assert device.device_name(torch.device("cpu")) == f"cpu, {torch.get_num_threads()} threads"
     assert device.computes_bf16(torch.device("mps")) is False
     assert device.pick_device().type in ("cpu", "cuda", "mps")
