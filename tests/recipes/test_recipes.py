@@ -15,7 +15,7 @@ from align.recipe.find import shipped_recipes
 from align.recipe.load import load_recipe
 from align.recipe.schema import Training
 from tests import tiny
-from tests.runs import ROOT, spawn, write_rows
+from tests.runs import ROOT, environment, spawn, write_rows
 
 RECIPES = shipped_recipes()
 HUB = ("lora-sft", "lora-rlhf")
@@ -94,12 +94,16 @@ def write_files_for_a_hub_recipe(folder: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_the_quickstart_teaches(tmp_path: Path) -> None:
     """The whole quickstart, held to figures below those in its header, so that noise of machines does not fail it."""
-    done = spawn("run", "quickstart", "--runs", tmp_path / "runs", "--json", cwd=tmp_path, timeout=1700)
+    two = environment(OMP_NUM_THREADS="2")
+    done = spawn("run", "quickstart", "--runs", tmp_path / "runs", "--json", cwd=tmp_path, timeout=1700, env=two)
     assert done.code == 0, done.err
     result = json.loads((tmp_path / "runs/quickstart/result/evaluation.json").read_text("utf-8"))
     dpo = next(m for m in result["models"] if m["name"] == "dpo")
     assert dpo["win_rate"]["low"] > 0.55
     assert result["reward"][0]["accuracy"]["rate"] > 0.65
-    assert dpo["measures"]["harmless refused"]["value"] < 0.1
+    sft = next(m for m in result["models"] if m["name"] == "sft")
+    better = ("harmful refused", "unknown admitted", "polite")
+    assert all(dpo["measures"][name]["value"] > sft["measures"][name]["value"] for name in better)
+    assert dpo["measures"]["harmless refused"]["value"] < sft["measures"]["harmless refused"]["value"]
     memory = [a["peak_memory_mb"] for a in json.loads(done.out)["artifacts"].values()]
     assert max(memory) < 3000
