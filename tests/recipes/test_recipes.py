@@ -91,6 +91,21 @@ def write_files_for_a_hub_recipe(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_hh_harmless_in_small(tmp_path: Path) -> None:
+    data = ROOT.parent / "shared" / "data" / "hh-rlhf" / "harmless-base.test.jsonl.gz"
+    if not data.exists():
+        pytest.skip("the HH-RLHF rows are not here: ../shared/data is absent")
+    path = in_small("hh-harmless", tmp_path)
+    text = path.read_text("utf-8").replace("../../shared/data/hh-rlhf/harmless-base.test.jsonl.gz", str(data))
+    path.write_text(text.replace("limit: 200", "limit: 20"), "utf-8")
+    done = spawn("run", path, "--runs", tmp_path / "runs", "--json", cwd=tmp_path, timeout=500)
+    assert done.code == 0, done.err
+    figures = json.loads((tmp_path / "runs/hh-harmless/result/evaluation.json").read_text("utf-8"))
+    assert figures["reward"][0]["accuracy"]["pairs"] == 412
+    assert 0.55 < figures["reward"][0]["baselines"]["TF-IDF"] < 0.7
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_quickstart_teaches(tmp_path: Path) -> None:
     """The whole quickstart, held to figures below those in its header, so that noise of machines does not fail it."""
