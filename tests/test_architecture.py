@@ -238,8 +238,8 @@ def committed() -> list[Path]:
 def test_no_machine_and_no_registry_is_named() -> None:
     """The repository installs from whatever index its user has, and from no folder of the machine it was made on."""
     # Written in pieces, so that this file does not name one either.
-    pieces = ("pypi", "org"), ("pythonhosted", "org"), ("registry.npmjs", "org"), ("anaconda", "org"), ("pytorch", "org")
-    hosts = [".".join(piece) for piece in pieces]
+    names = ("pypi", "pythonhosted", "registry.npmjs", "conda.anaconda", "download.pytorch")
+    hosts = [f"{name}.org" for name in names]
     words = [*hosts, "--index" + "-url", "/work/" + "shared", "/work/" + "main", "/tmp/w" + "/"]
     found = []
     for file in committed():
