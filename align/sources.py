@@ -21,6 +21,7 @@ from align.data.split import split_imported
 from align.errors import DataError, ModelError, SystemLimit
 from align.recipe.plan import source_settings
 from align.recipe.schema import Recipe, Source
+from align.recipe.words import did_you_mean
 
 MODELS = ("policy", "reward_model")
 TEMPLATES = ("chatml", "plain")
@@ -301,10 +302,5 @@ class HashCache:
 
 
 def _no_file(file: Path) -> DataError:
-    import difflib
-
-    near = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-    close = difflib.get_close_matches(file.name, near, 1)
-    return DataError(
-        "there is no such file", where=str(file), remedy=f"did you mean {file.with_name(close[0])}?" if close else ""
-    )
+    siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+    return DataError("there is no such file", where=str(file), remedy=did_you_mean(file.name, siblings))
