@@ -5,6 +5,7 @@ What a data file *holds* (broken lines, a held-out prompt in training) is checke
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def check_recipe(loaded: Loaded) -> list[str]:
 
     Raises RecipeError naming every mistake: the first in full, the others by line.
     """
-    problems = [*_name_problems(loaded)]
+    problems = [*_name_problems(loaded), *_tracker_problems(loaded.recipe.report_to)]
     items = items_of(loaded)
     for item in items.values():
         if isinstance(item.settings, Source):
@@ -50,6 +51,17 @@ def check_recipe(loaded: Loaded) -> list[str]:
         problems += _stage_problems(loaded, items, stage, place)
     raise_problems(loaded.document, problems)
     return _warnings(loaded, items)
+
+
+def _tracker_problems(tracker: str) -> Iterator[Problem]:
+    """Where `report_to:` names a package that is not installed: told here, not by a trainer minutes into the run."""
+    if tracker != "none" and importlib.util.find_spec(tracker) is None:
+        yield Problem(
+            ("report_to",),
+            f"the package `{tracker}` is not installed",
+            "none, or the name of an installed tracker",
+            f"pip install {tracker}",
+        )
 
 
 def items_of(loaded: Loaded) -> dict[str, Item]:

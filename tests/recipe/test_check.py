@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def refused(make: Make, *changes: tuple[str, str]) -> RecipeError:
 
 def test_a_good_recipe_passes_without_warnings(make: Make) -> None:
     assert check_recipe(make()) == []
+
+
+def test_a_tracker_that_is_not_installed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])  # as if it were not there, on machines that have it too
+    error = refused(make, ("seed: 7", "seed: 7\nreport_to: wandb"))
+    assert "`wandb` is not installed" in error.found
+    assert error.remedy == "pip install wandb"
 
 
 # change -> line, place, found, allowed, remedy (regular expressions)
