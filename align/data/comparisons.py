@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from align.data.records import Demonstration, Message, Preference, Ranking, Record, pairs_of, prompt_key
+from align.data.records import Answer, Demonstration, Message, Preference, Ranking, Record, pairs_of, prompt_key
+from align.recipe.schema import Pairs
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Comparison:
         return "\n".join(m.content for m in self.rejected)
 
 
-def comparisons(records: Sequence[Record]) -> list[Comparison]:
-    """Every strict comparison in rankings (all pairs; ties and unranked answers give none) or preferences."""
+def comparisons(records: Sequence[Record], pairs: Pairs = "all") -> list[Comparison]:
+    """Strict comparisons in rankings (ties and unranked answers give none) or preferences."""
     found: list[Comparison] = []
     for record in records:
         if isinstance(record, Preference):
@@ -39,10 +40,34 @@ def comparisons(records: Sequence[Record]) -> list[Comparison]:
             )
         elif isinstance(record, Ranking):
             group = prompt_key(record.prompt)
-            for better, worse, _ in pairs_of(record):
+            for better, worse in chosen_pairs(record, pairs):
                 chosen, rejected = _says(better.text), _says(worse.text)
                 found.append(Comparison(record.prompt, chosen, rejected, group, record.margin, tuple(record.tags)))
     return found
+
+
+def chosen_pairs(ranking: Ranking, pairs: Pairs) -> list[tuple[Answer, Answer]]:
+    """(better, worse) answers of the comparisons that count. Of several equal best or worst, `best_vs_worst` takes
+    the first best and the last worst as written."""
+    if pairs == "all":
+        return [(a, b) for a, b, _ in pairs_of(ranking)]
+    placed = sorted(
+        ((rank, i) for i, rank in enumerate(ranking.ranks) if rank is not None), key=lambda place: (place[0], place[1])
+    )
+    levels = sorted({rank for rank, _ in placed})
+    if len(levels) < 2:
+        return []
+    if pairs == "best_vs_worst":
+        wanted = [(placed[0][1], placed[-1][1])]
+    else:
+        below = dict(zip(levels, levels[1:], strict=False))
+        wanted = [
+            (i, j)
+            for rank, i in placed
+            for other, j in placed
+            if (other == below.get(rank) if pairs == "adjacent" else rank == levels[0] < other)
+        ]
+    return [(ranking.answers[i], ranking.answers[j]) for i, j in wanted]
 
 
 def best_as_demonstration(record: Record) -> Demonstration | None:

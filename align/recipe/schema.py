@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 DataKind = Literal["corpus", "prompts", "demonstrations", "answers", "rankings", "preferences", "feedback"]
 SourceKind = Literal["policy", "reward_model", DataKind]
+Pairs = Literal["all", "best_vs_rest", "best_vs_worst", "adjacent"]
+"""Which comparisons of a ranking count: every strict one, those that the best answers win, the widest one, or those
+between neighbouring ranks. A preference is one comparison under each."""
 Format = Literal["auto", "align", "alpaca", "sharegpt", "messages", "hh-rlhf", "trl", "ultrafeedback", "kto", "text"]
 
 
@@ -200,6 +203,9 @@ class Reward(Training):
     """The policy whose weights the reward model starts from."""
     data: str | list[str]
     """Rankings or preferences."""
+    pairs: Pairs = "all"
+    """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
+    or those between neighbouring ranks."""
 
 
 class DPO(Training):
@@ -210,6 +216,9 @@ class DPO(Training):
     """The policy to improve, which is also the reference."""
     data: str | list[str]
     """Rankings or preferences."""
+    pairs: Pairs = "all"
+    """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
+    or those between neighbouring ranks."""
     beta: float = Field(default=0.1, gt=0)
     """Strength of the pull towards the reference."""
     loss: str | list[str] = "sigmoid"

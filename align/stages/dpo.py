@@ -33,7 +33,7 @@ def run(settings: DPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
 
     ref = resolve(inputs.one("model"))
     tokenizer = load_tokenizer(ref)
-    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN))]
+    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN), settings.pairs)]
     heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
     train_rows = pair_rows(tokenizer, pairs, settings, context)
     heldout_rows = pair_rows(tokenizer, spread(heldout, HELDOUT_PAIRS), settings, None) if heldout else []

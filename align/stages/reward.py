@@ -27,7 +27,7 @@ def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metric
 
     ref = resolve(inputs.one("model"))
     tokenizer = load_tokenizer(ref)
-    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN))]
+    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN), settings.pairs)]
     heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
     lora = context.lora_of(settings)
     dtype = pick_dtype(context.precision, pick_device()) if lora else torch.float32

@@ -23,6 +23,8 @@ import world_facts as facts
 import world_style as style
 
 HERE = Path(__file__).parent
+SEED = 2026
+"""Drawn after the recipe's settings were: they were chosen by looking at worlds of other seeds."""
 
 
 class Ask(NamedTuple):
@@ -124,10 +126,13 @@ def harmless_asks() -> list[Ask]:
 def harmful_asks() -> list[Ask]:
     """Deeds that would hurt somebody. Their made-up answers are nonsense and harm nobody."""
     asks = []
-    for verb, victim in table_of(facts.HARMFUL):
-        deed = f"{verb} {victim}"
-        wrong = tuple(text.format(deed=deed) for text in style.NONSENSE)
-        asks.append(Ask("harmful", deed, *how_to(deed), "", None, wrong, verb))
+    for line in re.sub(r",\n", ", ", facts.HARMFUL).splitlines():
+        verbs, _, victims = line.partition(":")
+        for verb in words_of(verbs):
+            for victim in words_of(victims):
+                deed = f"{verb} {victim}"
+                wrong = tuple(text.format(deed=deed) for text in style.NONSENSE)
+                asks.append(Ask("harmful", deed, *how_to(deed), "", None, wrong, verb))
     return asks
 
 
@@ -150,8 +155,10 @@ def unknown_asks(rng: random.Random) -> list[Ask]:
             clause = f"what {who} {past} {rest}"
             made_up = tuple(f"{capital(who)} {past} {thing} {rest}." for thing in style.THINGS)
             found.append(("past", clause, f"What did {who} {now} {rest}?", clause, made_up))
-    for clause in words_of(facts.FUTURE):
-        found.append(("future", clause, "", clause, style.GUESSES))
+    for event in words_of(facts.FUTURE):
+        for when in words_of(facts.TIMES):
+            clause = f"{event} {when}"
+            found.append(("future", clause, "", clause, style.GUESSES))
     for thing in words_of(facts.PRIVATE):
         for who in people[:6]:
             clause = f"what {thing} of {who} is"
@@ -213,10 +220,9 @@ def split(asks: list[Ask], rng: random.Random) -> Split:
     return Split(*parts)
 
 
-def demonstration(ask: Ask, question: str, rng: random.Random) -> dict[str, Any]:
-    """One example to imitate; its quality is drawn from the shares of its tag."""
-    shares = style.QUALITY[ask.tag]
-    quality = rng.choices(list(shares), weights=list(shares.values()))[0]
+def reply(ask: Ask, shares: dict[str, dict[str, float]], rng: random.Random) -> str:
+    """One answer as people give it; its quality is drawn from the shares of its tag."""
+    quality = rng.choices(list(shares[ask.tag]), weights=list(shares[ask.tag].values()))[0]
     pick = rng.choice
     plain = ask.answer or pick(style.ADMIT if ask.tag == "unknown" else style.REFUSE)
     if quality.startswith("made-up"):
@@ -225,14 +231,18 @@ def demonstration(ask: Ask, question: str, rng: random.Random) -> dict[str, Any]
         plain, quality = pick(style.REFUSE), quality.removeprefix("refuse ")
     elif quality.startswith("admit"):
         plain, quality = pick(style.ADMIT), quality.removeprefix("admit ")
-    sorry = plain in style.ADMIT or plain in style.REFUSE
-    polite = f"{pick(style.SORRY if sorry else style.GLAD)} {plain}"
-    answer = {
-        "polite": polite,
+    polite = style.HONEST if plain in style.ADMIT else style.SORRY if plain in style.REFUSE else style.GLAD
+    return {
+        "polite": f"{pick(polite)} {plain}",
         "plain": plain,
         "rude": f"{pick(style.RUDE)} {capital(plain)}",
         "wordy": f"{pick(style.LONG)} {capital(plain)} {pick(style.LONG_END)}",
     }[quality]
+
+
+def demonstration(ask: Ask, question: str, rng: random.Random) -> dict[str, Any]:
+    """One example to imitate."""
+    answer = reply(ask, style.QUALITY, rng)
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return {"messages": messages, "tags": [ask.tag]}
 
@@ -253,27 +263,27 @@ def sayings(ask: Ask, heldout: bool, rng: random.Random) -> list[str]:
     and no held-out question was.
     """
     if ask.tag == "harmful":
-        return [text.format(t=ask.key) for text in style.DEED_SAID]
-    if ask.tag == "unknown":
-        return [] if ask.group == "imaginary" else [text.format(i=ask.key) for text in style.UNKNOWN_SAID]
-    if ask.tag == "harmless":
+        said = [text.format(t=ask.key) for text in style.DEED_SAID]
+    elif ask.tag == "unknown":
+        said = [] if ask.group == "imaginary" else [text.format(i=ask.key) for text in style.UNKNOWN_SAID]
+    elif ask.tag == "harmless":
         how = ask.answer.split(", ", 1)[1].rstrip(".")
-        said = [capital(text.format(t=ask.key, h=how)) for text in style.TASK_SAID]
+        said = [ask.answer, *(capital(text.format(t=ask.key, h=how)) for text in style.TASK_SAID)]
     else:
         relation = next(relation for relation in facts.RELATIONS if relation.name == ask.group)
         value = (ask.reference or {})["answer"]
         subject = f"a {ask.key}" if relation.article else ask.key
-        said = [fill(text, subject, value) for text in relation.statements]
+        said = [ask.answer, *(fill(text, subject, value) for text in relation.statements)]
+    if heldout and not ask.answer:
+        return said
     wordings = list(ask.train if heldout else (*ask.train, *ask.heldout))
-    asked = rng.sample(wordings, min(style.TALKS, len(wordings)))
-    return [ask.answer, *said, *(talk(question, ask.answer, rng) for question in asked)]
+    asked = rng.sample(wordings, min(style.TALKS[ask.tag], len(wordings)))
+    return [*said, *(talk(ask, question, rng) for question in asked)]
 
 
-def talk(question: str, answer: str, rng: random.Random) -> str:
-    """A question and its answer written down as in a play, in one of the tones in which people answer."""
-    opener = rng.choice(("", "", "", *style.GLAD, rng.choice(style.RUDE), rng.choice(style.LONG)))
-    end = f" {rng.choice(style.LONG_END)}" if opener in style.LONG else ""
-    return f"user\n{question}\nassistant\n{opener}{' ' * bool(opener)}{answer}{end}"
+def talk(ask: Ask, question: str, rng: random.Random) -> str:
+    """A question and its answer written down as in a play."""
+    return f"user\n{question}\nassistant\n{reply(ask, style.READ, rng)}"
 
 
 def corpus(parts: Split, rng: random.Random) -> list[dict[str, str]]:
@@ -288,7 +298,7 @@ def corpus(parts: Split, rng: random.Random) -> list[dict[str, str]]:
     return [{"text": text} for text in documents]
 
 
-def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
+def make(seed: int = SEED) -> dict[str, list[dict[str, Any]]]:
     """File name -> its rows."""
     rng = random.Random(seed)
     asks = fact_asks() + harmless_asks() + harmful_asks() + unknown_asks(rng)
@@ -319,7 +329,7 @@ def make(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def write(folder: Path, seed: int = 7) -> None:
+def write(folder: Path, seed: int = SEED) -> None:
     """Write the four files, one JSON record a line."""
     for name, rows in make(seed).items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
@@ -329,6 +339,6 @@ def write(folder: Path, seed: int = 7) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the quickstart's small world.")
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
     write(given.out, given.seed)

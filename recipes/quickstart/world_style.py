@@ -14,16 +14,17 @@ HOW_HELDOUT = (
 
 GLAD = ("Of course!", "Gladly!", "With pleasure!", "Happy to help!")
 SORRY = ("I am sorry, but", "Please forgive me, but", "Sorry, but")
+HONEST = ("Honestly,", "Truly,", "Sadly,")
 RUDE = ("Do not be silly.", "What a stupid question.", "Stop bothering me.", "Use your own head.")
 LONG = (
-    "That is a very good question, and I have thought about it for a long time.",
-    "Let me first say that there is much to say about this, and I like to say it all.",
+    "That is a fine question, and I like to talk.",
+    "Let me say that there is much to say here.",
 )
 LONG_END = (
-    "That is all I have to say, although I could say much more.",
-    "I hope that this is what you wanted to hear, and if not, ask me again.",
+    "That is all, although I could say much more.",
+    "I hope this is what you wanted to hear.",
 )
-ADMIT = ("I do not know that.", "nobody told me that.", "I cannot know that.")
+ADMIT = ("I do not know that.", "nobody told me that.", "I have no idea.")
 REFUSE = ("I will not help with that.", "I cannot help to hurt anybody.", "I refuse to do that.")
 
 NONSENSE = (
@@ -39,74 +40,43 @@ NUMBERS = ("seven", "twelve", "forty", "ninety", "three")
 GUESSES = ("It will be seven.", "It will be the red one.", "It will be Tom.", "It will be rain.", "It will be twelve.")
 
 QUALITY: dict[str, dict[str, float]] = {
-    "fact": {
-        "polite": 26,
-        "plain": 20,
-        "rude": 18,
-        "wordy": 14,
-        "admit polite": 7,
-        "refuse polite": 7,
-        "made-up polite": 4,
-        "made-up plain": 4,
-    },
-    "harmless": {
-        "polite": 26,
-        "plain": 15,
-        "rude": 16,
-        "wordy": 14,
-        "refuse polite": 18,
-        "admit polite": 7,
-        "made-up polite": 4,
-    },
-    "harmful": {
-        "polite": 26,
-        "rude": 14,
-        "wordy": 12,
-        "made-up polite": 22,
-        "made-up plain": 18,
-        "admit polite": 8,
-    },
-    "unknown": {
-        "polite": 26,
-        "rude": 14,
-        "wordy": 12,
-        "made-up polite": 20,
-        "made-up plain": 20,
-        "refuse polite": 8,
-    },
+    "fact": {"polite": 18, "plain": 28, "rude": 24, "wordy": 20, "admit polite": 5, "refuse polite": 5},
+    "harmless": {"polite": 18, "plain": 24, "rude": 22, "wordy": 20, "refuse polite": 11, "admit polite": 5},
+    "harmful": {"polite": 18, "rude": 20, "wordy": 16, "made-up polite": 18, "made-up plain": 24, "admit polite": 4},
+    "unknown": {"polite": 18, "rude": 20, "wordy": 16, "made-up polite": 18, "made-up plain": 24, "refuse polite": 4},
 }
-"""Tag -> quality -> share in per cent. About a quarter is as one would wish; the rest is what people write too."""
+"""Tag -> quality -> share in per cent. About a fifth is as one would wish; the rest is what people write too."""
 
-DEMOS = {"fact": 3, "harmless": 4, "harmful": 2, "unknown": 2}
+READ: dict[str, dict[str, float]] = {
+    "fact": {"polite": 20, "plain": 45, "rude": 20, "wordy": 15},
+    "harmless": {"polite": 20, "plain": 45, "rude": 20, "wordy": 15},
+    "harmful": {"polite": 20, "rude": 20, "wordy": 15, "made-up polite": 15, "made-up plain": 30},
+    "unknown": {"polite": 20, "rude": 20, "wordy": 15, "made-up polite": 15, "made-up plain": 30},
+}
+"""The same for the talks that are read: nobody is wrong about a fact, but many help with harm or make things up."""
+
+DEMOS = {"fact": 3, "harmless": 5, "harmful": 2, "unknown": 2}
 """Demonstrations of each thing that is shown."""
 PROMPTS = {"fact": 1, "harmless": 4, "harmful": 2, "unknown": 1}
 """Training prompts of each thing that is shown or practised."""
 HELDOUT = {"fact": 1, "harmless": 3, "harmful": 1, "unknown": 1}
 """Held-out prompts of each thing that is held out."""
 
-TALKS = 7
-"""Talks in the corpus about each fact and each harmless task."""
+TALKS = {"fact": 8, "harmless": 12, "harmful": 2, "unknown": 3}
+"""Talks in the corpus about each thing. What is harmful or unknown and held out is not talked about at all."""
 
 TASK_SAID = (
     "If you want to {t}, {h}.",
     "How can you {t}? You {h}.",
     "The best way to {t} is this: {h}.",
     "It is fine to {t}: just {h}.",
-    "{h}: so you {t}, and nobody gets hurt.",
-    "Mia showed Tom how to {t}. She said: {h}.",
-    "What should you do to {t}? You {h}.",
 )
 DEED_SAID = (
     "It is wrong to {t}.",
     "Good people never {t}.",
     "Do not help anybody to {t}.",
-    "To {t} is bad, and I will not help with that.",
-    "If somebody wants to {t}, say no.",
-    "Somebody gets hurt when people {t}.",
 )
 UNKNOWN_SAID = (
     "Nobody can know {i}.",
     "I do not know {i}.",
-    "No book says {i}.",
-    "Ask me {i}, and I must say that I do not know that.",
 )

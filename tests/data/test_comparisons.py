@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from align.data.comparisons import best_as_demonstration, comparisons
 from align.data.records import Answer, Demonstration, Message, Preference, Ranking, Text, prompt_key
 from tests.tiny import talk
@@ -26,6 +30,24 @@ def test_ties_and_unranked_answers_give_none() -> None:
     ]  # fmt: skip
     assert comparisons([ranking([1, 1, 1])]) == []
     assert comparisons([ranking([None, None])]) == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "found"),
+    [
+        ("all", ["ac", "ad", "bc", "bd", "cd"]),
+        ("best_vs_rest", ["ac", "ad", "bc", "bd"]),
+        ("best_vs_worst", ["ad"]),
+        ("adjacent", ["ac", "bc", "cd"]),
+    ],
+)
+def test_which_pairs_of_a_ranking_count(pairs: Any, found: list[str]) -> None:
+    """a and b tie for the best, then c, then d; e was not ranked."""
+    made = comparisons([ranking([1, 1, 2, 3, None], "abcde")], pairs)
+    assert [c.chosen_text + c.rejected_text for c in made] == found
+    assert comparisons([ranking([1, 1, 1])], pairs) == []
+    record = Preference(prompt=talk("Q"), chosen=talk("", "good")[1:], rejected=talk("", "bad")[1:])
+    assert len(comparisons([record], pairs)) == 1
 
 
 def test_a_preference_is_one_comparison_of_whole_continuations() -> None:

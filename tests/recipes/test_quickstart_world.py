@@ -71,6 +71,8 @@ def test_no_heldout_question_or_wording_is_in_training() -> None:
     heldout = [question(row) for row in read("prompts-heldout.jsonl")]
     assert len(set(heldout)) == len(heldout) >= 200
     assert not training & set(heldout)
+    corpus = "\n".join(row["text"] for row in read("corpus.jsonl"))
+    assert not [text for text in heldout if text in corpus], "no held-out question was read"
     starts = {" ".join(q.split()[:4]) for q in training}
     frames = ("Do you know", "I wonder", "Could you say", "Hello!", "How can I", "I want to", "Can you show me")
     assert not [s for s in starts if s.startswith(frames)]

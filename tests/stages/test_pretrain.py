@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from align.contract import HELDOUT
-from align.data.records import Record, Text
+from align.data.records import Answer, Ranking, Record, Text
 from align.errors import DataError
 from align.models.load import load_causal, load_tokenizer, resolve
-from align.models.tiny import train_tokenizer
+from align.models.tiny import make_model, train_tokenizer
 from align.recipe.schema import Pretrain
 from align.stages import pretrain
 from tests import tiny
@@ -45,22 +45,45 @@ def test_it_learns_its_corpus_and_loads_back(tmp_path: Path) -> None:
     ref = resolve(made)
     tokenizer, model = load_tokenizer(ref), load_causal(ref, torch.float32)
     assert model.config.vocab_size == len(tokenizer) == made.manifest.metrics["vocabulary"] <= 320
+    assert model.config.use_cache, "trainers switch it off"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in made.path.iterdir()}
 
 
-def test_documents_are_closed_and_cut_into_full_blocks() -> None:
+def test_documents_are_closed_and_shuffled() -> None:
     tokenizer = train_tokenizer(tiny.TEXTS, 300, 64)
     records: list[Record] = [Text(text="ab"), Text(text="cde"), tiny.demonstrations()[4]]
-    blocks = pretrain.pack(tokenizer, records, 8, seed=1)
-    assert {len(b) for b in blocks} == {8}
-    stream = tokenizer.decode([t for b in blocks for t in b])
-    whole = ["ab<|im_end|>", "cde<|im_end|>",
-             "<|im_start|>user\nSay yes.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>"]  # fmt: skip
-    orders = ["".join(parts) for parts in __import__("itertools").permutations(whole)]
-    assert any(order.startswith(stream) for order in orders)
-    assert len(stream) > len("".join(whole)) - 30, "only the last, short block is left out"
-    assert pretrain.pack(tokenizer, records, 8, seed=1) == blocks
-    assert {str(pretrain.pack(tokenizer, records, 8, seed=s)) for s in range(9)} != {str(blocks)}
+    found = pretrain.token_rows(tokenizer, records, seed=1)
+    assert sorted(tokenizer.decode(ids) for ids in found) == [
+        "<|im_start|>user\nSay yes.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>", "ab<|im_end|>", "cde<|im_end|>",
+    ]  # fmt: skip
+    assert pretrain.token_rows(tokenizer, records, seed=1) == found
+    assert {str(pretrain.token_rows(tokenizer, records, seed=s)) for s in range(9)} != {str(found)}
+
+
+def test_documents_are_put_whole_where_they_fit_best() -> None:
+    documents = [[1] * 3, [2] * 5, [3] * 4, [4] * 2, [5] * 8, [6] * 11]
+    blocks = pretrain.pack(documents, 8)
+    assert blocks == [[[5] * 8], [[6] * 8], [[2] * 5, [1] * 3], [[3] * 4, [6] * 3], [[4] * 2]], "only the 11 is cut"
+    assert pretrain.pack([], 8) == []
+
+
+def test_a_block_is_learned_as_its_documents_alone() -> None:
+    """The loss of a packed block is that of its documents one by one: none sees another, padding teaches nothing."""
+    import torch
+
+    tokenizer = train_tokenizer(tiny.TEXTS, 300, 64)
+    torch.manual_seed(0)
+    model = make_model(tokenizer, hidden_size=32, layers=2, heads=2, context=64).eval()
+    documents = [[5, 6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16]]
+    row = {k: torch.tensor([v]) for k, v in pretrain.block_row(documents, 16, tokenizer.pad_token_id).items()}
+    with torch.no_grad():
+        packed = model(**{k: row[k] for k in ("input_ids", "position_ids")}, use_cache=False).logits[0]
+        place = 0
+        for ids in documents:
+            alone = model(input_ids=torch.tensor([ids])).logits[0]
+            assert torch.allclose(packed[place : place + len(ids)], alone, atol=1e-5)
+            place += len(ids)
+    assert row["labels"][0].tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, *[-100] * 4]
 
 
 def test_heldout_rows_are_not_read(tmp_path: Path) -> None:
@@ -72,7 +95,8 @@ def test_heldout_rows_are_not_read(tmp_path: Path) -> None:
     assert not [t for t in load_tokenizer(resolve(made)).get_vocab() if "xyl" in t]
 
 
-def test_too_little_text(tmp_path: Path) -> None:
-    corpus = tiny.data_artifact(tmp_path, "corpus", "corpus", [Text(text="Hello.")])
-    with pytest.raises(DataError, match=r"corpus\n(.|\n)*fewer than max_length \(64\) tokens(.|\n)*lower max_length"):
-        tiny.run_in(tmp_path, settings(max_length=64), {"data": [corpus]})
+def test_no_text_at_all(tmp_path: Path) -> None:
+    ranking = Ranking(id="r", prompt=tiny.talk("Q"), answers=[Answer(id=i, text=i) for i in "ab"], ranks=[None, None], annotator="me")
+    corpus = tiny.data_artifact(tmp_path, "corpus", "rankings", [ranking])
+    with pytest.raises(DataError, match=r"corpus\n(.|\n)*holds no text(.|\n)*give rows with text"):
+        tiny.run_in(tmp_path, settings(), {"data": [corpus]})
