@@ -43,7 +43,10 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print notes, errors and the result only.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: stages that are sealed are skipped, one that was interrupted continues."""
+    """Run a recipe, or what is left of it.
+
+    Stages that are sealed are skipped; one that was interrupted continues.
+    """
     from align.console import Terminal
     from align.pipeline import run_recipe
     from align.recipe.find import find_recipe
@@ -70,7 +73,10 @@ def run(
 
 @app.command()
 def check(recipe: RecipeArgument, runs: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
-    """Check a recipe and its data without running it; show what is sealed and what would run, and why."""
+    """Check a recipe and its data; run nothing.
+
+    Shows what is sealed and what would run, and why.
+    """
     from align.pipeline import check_run
     from align.recipe.find import find_recipe
     from align.recipe.load import load_recipe
@@ -85,7 +91,7 @@ def check(recipe: RecipeArgument, runs: RunsOption = DEFAULT_RUNS, as_json: Json
 
     table = Table("", "kind", "reads", "state", "why", box=None, header_style="dim")
     for step in steps:
-        reads = ", ".join(name for names in step.reads.values() for name in names)
+        reads = ", ".join(dict.fromkeys(name for names in step.reads.values() for name in names))
         table.add_row(step.name, step.kind, reads, step.state, step.why)
     console = Console(highlight=False)
     console.print(table)
@@ -112,10 +118,10 @@ def schema() -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="A shipped recipe; leave out to list them.")] = "",
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A shipped recipe; leave out to list them.")] = "",
     folder: Annotated[Path, typer.Option("--into", help="Where to put the copy.")] = Path("."),
 ) -> None:
-    """Copy a shipped recipe, with the files it needs, to start your own from."""
+    """Copy a shipped recipe to start from."""
     from align.recipe.find import copy_recipe, shipped_recipes
 
     if not name:
@@ -125,7 +131,7 @@ def new(
     copied = copy_recipe(name, folder)
     for path in copied:
         print(path)
-    print(f"next: align run {copied[0]}")
+    print(f"next: align check {copied[0]}")
 
 
 def _goal(recipe: Path) -> str:

@@ -197,7 +197,7 @@ def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> Non
     findings += leakage({n: s.train for n, s in splits.items()}, {n: s.heldout for n, s in splits.items()})
     raise_on_errors(findings)
     for finding in findings:
-        say(f"{finding.where}: {finding.message}")
+        say(f"{finding.where}: {finding.message}" + (f" ({finding.count} rows)" if finding.count > 1 else ""))
 
 
 def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: str) -> Artifact:

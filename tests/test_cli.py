@@ -194,7 +194,7 @@ def test_a_copied_recipe_is_well_formed(tmp_path: Path, name: str) -> None:
     assert made.code == 0, made.err
     copied = Path(made.out.splitlines()[0])
     assert copied == tmp_path / "mine" / f"{name}.yaml"
-    assert f"next: align run {copied}" in made.out
+    assert f"next: align check {copied}" in made.out
     outcome = call("check", copied, "--runs", tmp_path / "runs", "--json")
     if outcome.code == 2 and "there is no `" in outcome.err:
         pytest.skip("the recipe reads data that does not ship with it")

@@ -65,7 +65,7 @@ def check(file: InFile, kind: Kind = "", format: Format = "auto", as_json: AsJso
 @app.command()
 def convert(
     file: InFile,
-    out: Annotated[Path, typer.Argument(help="The file to write: .jsonl, .jsonl.gz or .parquet.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .jsonl, .jsonl.gz or .parquet.")],
     kind: Kind = "",
     format: Format = "auto",
     drop_broken: Annotated[bool, typer.Option("--drop-broken", help="Leave out rows with errors.")] = False,
@@ -75,7 +75,10 @@ def convert(
     from align.data.checks import drop_broken as without_errors
     from align.data.files import write_records
     from align.data.importers import import_file, scan_file
+    from align.errors import DataError
 
+    if out.exists() and out.samefile(file):
+        raise DataError("the file to write is the file to read", where=str(out), remedy="name another file to write")
     kind = kind or _kind_of(file)
     if drop_broken:
         imported, broken = scan_file(file, kind, format)
@@ -96,6 +99,7 @@ def convert(
     faults = sum(f.count for f in check_imported(imported) if f.severity == "error")
     if faults:
         typer.echo(f"{faults} of them have errors that stop a run; --drop-broken leaves them out", err=True)
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -235,7 +239,7 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
             continue
         more = f" and {finding.count - len(shown)} more" if finding.count > len(shown) else ""
         # The file is named once; of the other places only the line.
-        lines = [place.removeprefix(imported.path).lstrip(":") for place in shown[1:]]
+        lines = [place.removeprefix(imported.path).lstrip(": ") for place in shown[1:]]
         places = ", ".join([shown[0], *lines])
         typer.echo(f"{finding.severity:<8} {finding.message}: {finding.count} rows, {places}{more}")
     warnings = sum(f.severity == "warning" for f in findings)

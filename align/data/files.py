@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import gzip
 import io
 import json
@@ -110,10 +111,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        remedies = {
+            errno.ENOENT: f"make the folder {path.parent}, or write to one that exists",
+            errno.ENOSPC: "free space on the disk, or write to another one",
+        }
         raise SystemLimit(
             f"the file cannot be written: {error.strerror or error}",
             where=str(path),
-            remedy="free space on the disk, or write to a folder that exists and that you may write to",
+            remedy=remedies.get(error.errno or 0, "write to a folder that you may write to"),
         ) from None
 
 

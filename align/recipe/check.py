@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from align.recipe import words
 from align.recipe.document import Place, Problem, raise_problems
 from align.recipe.load import Loaded
+from align.recipe.rules_file import ALLOWED, rules_problem
 from align.recipe.schema import DPO, MAKES, ROLES, ByRules, Evaluate, Lora, Sample, Source, StageBase, references
 from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
 
@@ -178,11 +179,12 @@ def _source_problems(loaded: Loaded, source: Source, place: Place) -> Iterator[P
                 (*place, name), f"`{name}` is for {whom}, and this source is of kind {source.kind}", "", "delete it"
             )
     if isinstance(source.holdout, float) and source.holdout >= 1:
+        rows = int(source.holdout)
         yield Problem(
             (*place, "holdout"),
             f"`holdout` is {source.holdout}",
             "a share below 1 such as 0.1, or a whole number of rows such as 200",
-            f"write `holdout: {int(source.holdout)}` for that many rows",
+            f"write `holdout: {rows}` for that many rows" if rows == source.holdout else "write one of these",
         )
     template = source.chat_template
     if is_model and template and template not in TEMPLATES and not loaded.resolve(template).is_file():
@@ -206,7 +208,7 @@ def _data_path(loaded: Loaded, kind: str, written: str, place: Place) -> Iterato
             f"name a file in it: {words.listing(files)}" if files else "name a file",
         )
     elif not path.exists():
-        yield _missing_path(loaded, place, written, "a JSON Lines or Parquet file")
+        yield _missing_path(loaded, place, written, ".jsonl, .json, .txt (each also as .gz) or .parquet")
 
 
 def _model_path(loaded: Loaded, source: Source, place: Place) -> Iterator[Problem]:
@@ -248,15 +250,7 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
         yield Problem(
             (*place, "lora"), "a model made from scratch has no base to adapt", "`none`, or no `lora`", "delete `lora`"
         )
-    for role in ("by", "judge"):
-        rules = getattr(stage, role, None)
-        if isinstance(rules, ByRules) and not loaded.resolve(rules.rules).is_file():
-            yield _missing_path(
-                loaded,
-                (*place, role, "rules"),
-                rules.rules,
-                "a Python file with score(prompt, answer, reference, tags)",
-            )
+    yield from _rules_problems(loaded, stage, place)
     if isinstance(stage, DPO):
         yield from _loss_problems(stage, place)
     if isinstance(stage, Evaluate):
@@ -265,6 +259,17 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
                 yield from _heldout_problems(loaded, items, name, (*place, role))
     if kind == "rank":
         yield from _rankable(items, references(stage).get("answers", []), place)
+
+
+def _rules_problems(loaded: Loaded, stage: StageBase, place: Place) -> Iterator[Problem]:
+    for role in ("by", "judge"):
+        rules = getattr(stage, role, None)
+        if isinstance(rules, ByRules):
+            path, at = loaded.resolve(rules.rules), (*place, role, "rules")
+            if not path.is_file():
+                yield _missing_path(loaded, at, rules.rules, ALLOWED)
+            elif problem := rules_problem(path, rules.rules, at):
+                yield problem
 
 
 def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:
@@ -354,4 +359,9 @@ def _warnings(loaded: Loaded, items: dict[str, Item]) -> list[str]:
         if isinstance(stage, Sample) and stage.temperature == 0 and stage.per_prompt > 1:
             where = loaded.where(("stages", index, "temperature"))
             warnings.append(f"{where}: at temperature 0 all {stage.per_prompt} answers to a prompt are the same")
+    for name, item in items.items():
+        source = item.settings
+        if isinstance(source, Source) and source.kind in MODELS and not loaded.resolve(source.path).exists():
+            pinned = "" if source.revision else "; without `revision:` the newest is taken"
+            warnings.append(f"{name}: there is no folder {source.path} here; it is taken as a hub id{pinned}")
     return warnings

@@ -205,7 +205,7 @@ class Reward(Training):
     """Rankings or preferences."""
     pairs: Pairs = "all"
     """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
-    or those between neighbouring ranks."""
+    or those between neighbouring ranks. For training rows; held-out accuracy counts all."""
 
 
 class DPO(Training):
@@ -218,7 +218,7 @@ class DPO(Training):
     """Rankings or preferences."""
     pairs: Pairs = "all"
     """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
-    or those between neighbouring ranks."""
+    or those between neighbouring ranks. For training rows; held-out accuracy counts all."""
     beta: float = Field(default=0.1, gt=0)
     """Strength of the pull towards the reference."""
     loss: str | list[str] = "sigmoid"

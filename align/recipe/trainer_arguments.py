@@ -39,6 +39,7 @@ OURS: dict[str, str] = {
     "run_name": "use the recipe's `name`",
     "project": "use the recipe's `name`",
     "disable_tqdm": "use `align run --quiet`",
+    "use_cache": "packed documents are kept apart only without it",
     **dict.fromkeys(
         ("per_device_train_batch_size", "gradient_accumulation_steps", "auto_find_batch_size"),
         _BATCH,

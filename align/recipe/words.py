@@ -57,7 +57,7 @@ def listing(names: Iterable[str]) -> str:
 def allowed_in(field: FieldInfo) -> str:
     """What a field accepts, with its docstring: `a number above 0 (Peak learning rate of AdamW.)`."""
     text = describe(field.annotation, field.metadata)
-    return f"{text} ({field.description})" if field.description else text
+    return f"{text} ({' '.join(field.description.split())})" if field.description else text
 
 
 def describe(annotation: Any, limits: Sequence[Any] = ()) -> str:

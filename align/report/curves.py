@@ -74,7 +74,10 @@ def charts(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Chart], list[Ch
     logged = dict.fromkeys(key for row in rows for key, value in row.items() if _is_number(value))
     rest = [k for k in logged if k not in named and not NOT_CURVES.fullmatch(k)]
     trained = [k for k in rest if k.removeprefix("eval_") == k or k.removeprefix("eval_") not in rest]
-    others = [(key, [("training", key), ("held-out", f"eval_{key}")]) for key in trained]
+    others = [
+        (key, [("held-out", key)] if key.startswith("eval_") else [("training", key), ("held-out", f"eval_{key}")])
+        for key in trained
+    ]
     drawn = [c for title, series in GROUPS if (c := _chart(stage, title, series, rows))]
     more = [c for title, series in others if (c := _chart(stage, title, series, rows))]
     return drawn[:MAIN], drawn[MAIN:] + more

@@ -62,8 +62,9 @@ def _policies(evaluation: Evaluation) -> Table:
         table.add_row("  wins / ties / losses", *(f"{r.wins} / {r.ties} / {r.losses}" if r else "" for r in rates))
     for name in evaluation.measures:
         table.add_row(Text(name), *(pictures.measure(evaluation, p, name) for p in evaluation.models))
-    words = [p.mean_words for p in evaluation.models]
-    table.add_row("words in an answer", *(NONE if w is None else f"{w:.1f}" for w in words))
+    if "words" not in evaluation.measures:
+        words = [p.mean_words for p in evaluation.models]
+        table.add_row("words in an answer", *(NONE if w is None else f"{w:.1f}" for w in words))
     return table
 
 

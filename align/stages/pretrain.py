@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 from pathlib import Path
 from typing import Any
+
+from torch.utils.data import Dataset
 
 from align.contract import TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import encode_text, render
@@ -19,7 +22,6 @@ from align.trainers.progress import run_training, training_arguments
 
 def run(settings: Pretrain, inputs: Inputs, out: Path, context: Context) -> Metrics:
     """Train tokenizer and model on the training rows of every `data` artifact; save a Hugging Face model in `out`."""
-    from datasets import Dataset
     from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
 
     records = [r for artifact in inputs.all("data") for r in rows(artifact, TRAIN)]
@@ -42,7 +44,7 @@ def run(settings: Pretrain, inputs: Inputs, out: Path, context: Context) -> Metr
     trainer = Trainer(
         model=model,
         args=training_arguments(TrainingArguments, settings, out, context),
-        train_dataset=Dataset.from_list([block_row(b, settings.max_length, tokenizer.pad_token_id) for b in blocks]),
+        train_dataset=Blocks(blocks, settings.max_length, tokenizer.pad_token_id),
         data_collator=default_data_collator,
         processing_class=tokenizer,
     )
@@ -78,34 +80,58 @@ def pack(documents: list[list[int]], length: int) -> list[list[list[int]]]:
     Cutting at every block's end instead would tear answers from their questions: with short documents, most of them.
     Source: Ding et al. 2024, "Fewer Truncations Improve Language Modeling", section 3 (best-fit decreasing).
     """
-    pieces = [ids[i : i + length] for ids in documents for i in range(0, len(ids), length)]
+    # A piece of one token has nothing to predict.
+    pieces = [ids[i : i + length] for ids in documents for i in range(0, len(ids), length) if len(ids) - i > 1]
     pieces.sort(key=len, reverse=True)
-    with_room: list[list[list[list[int]]]] = [[] for _ in range(length + 1)]
-    """Room in tokens -> the blocks that have just so much."""
+    with_room: dict[int, list[list[list[int]]]] = {}
+    """Room in tokens -> the blocks that have just so much; never empty."""
+    rooms: list[int] = []
+    """The keys of `with_room`, in order."""
     blocks: list[list[list[int]]] = []
     for piece in pieces:
-        room = next((r for r in range(len(piece), length + 1) if with_room[r]), None)
-        if room is None:
-            block: list[list[int]] = []
-            blocks.append(block)
+        place = bisect.bisect_left(rooms, len(piece))
+        if place == len(rooms):
             room = length
+            blocks.append([])
+            block = blocks[-1]
         else:
+            room = rooms[place]
             block = with_room[room].pop()
+            if not with_room[room]:
+                del with_room[room], rooms[place]
         block.append(piece)
-        with_room[room - len(piece)].append(block)
+        left = room - len(piece)
+        if left not in with_room:
+            with_room[left] = []
+            bisect.insort(rooms, left)
+        with_room[left].append(block)
     return blocks
+
+
+class Blocks(Dataset[dict[str, list[int]]]):
+    """Packed blocks as the trainer reads them, made when asked for: lists of positions and labels are large."""
+
+    def __init__(self, blocks: list[list[list[int]]], length: int, pad: int) -> None:
+        self.blocks, self.length, self.pad = blocks, length, pad
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return block_row(self.blocks[index], self.length, self.pad)
 
 
 def block_row(block: list[list[int]], length: int, pad: int) -> dict[str, list[int]]:
     """A block as the model reads it, [length] each. Positions start anew with each document.
 
-    transformers reads from the positions where documents begin and lets none attend to another, so a document is
-    learned as it will be met: alone and from position 0.
+    transformers reads from the positions where documents begin and lets none attend to another (without a KV cache,
+    which `run` sees to), so a document is learned as it will be met: alone and from position 0. Its first token is no
+    target: what stands before it is another document.
     """
     ids = [token for document in block for token in document]
     room = length - len(ids)
     return {
         "input_ids": ids + [pad] * room,
-        "labels": ids + [-100] * room,
+        "labels": [token for document in block for token in (-100, *document[1:])] + [-100] * room,
         "position_ids": [place for document in block for place in range(len(document))] + list(range(room)),
     }

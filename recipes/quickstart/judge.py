@@ -1,7 +1,8 @@
 """The judge of the quickstart's small world: rules that say how good an answer is, as a patient parent would.
 
 What is said counts most: a true fact, an honest "I do not know" to what nobody can know, a no to what hurts. How it
-is said comes second: polite and short. Marks are coarse on purpose, so that answers equally good tie.
+is said comes second: polite and short. Marks are coarse on purpose, so that answers equally good tie. These are rules
+about words, good for a model that has no others: "a banana is not yellow" passes. People judge better.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Make the quickstart's small world: `python recipes/quickstart/make_world.py` writes the files of this folder.
 
-    corpus.jsonl            what the base model reads: every fact of the world in many wordings, and what is wrong to do
+    corpus.jsonl            what the base model reads: facts in many wordings, what is wrong to do, people talking
     demonstrations.jsonl    questions with answers of mixed quality, about some of the facts
     prompts.jsonl           questions to practise on: facts of the demonstrations and others
     prompts-heldout.jsonl   questions to be examined with: no fact and no wording of theirs is in the two files above
@@ -259,8 +259,8 @@ def prompt(ask: Ask, question: str) -> dict[str, Any]:
 def sayings(ask: Ask, heldout: bool, rng: random.Random) -> list[str]:
     """All that the corpus says about one thing, a short text each: statements, and talks in which it is asked for.
 
-    What is held out is talked about in the wordings of training, all else in either: so every wording was read once,
-    and no held-out question was.
+    A held-out fact or task is talked about in the wordings of training, what is shown or practised in either: so every
+    wording was read once, and no held-out question was. Held-out harm and unknowns have statements only.
     """
     if ask.tag == "harmful":
         said = [text.format(t=ask.key) for text in style.DEED_SAID]

@@ -113,10 +113,18 @@ def test_convert_stops_at_a_broken_line_and_writes_nothing(broken: Path) -> None
     assert not out.exists()
 
 
+def test_convert_does_not_write_over_what_it_reads(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", ROW)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="the file to write is the file to read"):
+        run("convert", path, path)
+    assert path.read_bytes() == before
+
+
 def test_convert_keeps_doubtful_rows_and_says_so(tmp_path: Path) -> None:
     path, out = write(tmp_path / "x.jsonl", ROW, ROW | {"chosen": ""}), tmp_path / "out.jsonl"
     result = run("convert", path, out)
-    assert result.exit_code == 0 and len(read_records(out, "preferences")) == 2
+    assert result.exit_code == 3 and len(read_records(out, "preferences")) == 2
     assert "1 of them have errors that stop a run; --drop-broken leaves them out" in result.stderr
 
 

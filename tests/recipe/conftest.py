@@ -36,8 +36,9 @@ Make = Callable[..., Loaded]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with the files that GOOD names."""
-    for name in ("demos.jsonl", "prompts.jsonl", "judge.py"):
+    for name in ("demos.jsonl", "prompts.jsonl"):
         (tmp_path / name).write_text("")
+    (tmp_path / "judge.py").write_text("def score(*given): ...\n")
     return tmp_path
 
 

@@ -29,7 +29,14 @@ def refused(make: Make, *changes: tuple[str, str]) -> RecipeError:
 
 
 def test_a_good_recipe_passes_without_warnings(make: Make) -> None:
-    assert check_recipe(make()) == []
+    assert check_recipe(make(("path: Qwen/Qwen3-0.6B", "path: ."))) == []
+
+
+def test_a_hub_id_is_told(make: Make) -> None:
+    (said,) = check_recipe(make())
+    assert said.startswith(
+        "base: there is no folder Qwen/Qwen3-0.6B here; it is taken as a hub id; without `revision:`"
+    )
 
 
 def test_a_tracker_that_is_not_installed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +113,7 @@ MISTAKES = {
     ),
     "a data file that is missing": (
         ("path: demos.jsonl", "path: demo.jsonl"), 6, r"sources\.demos\.path", r"no `demo\.jsonl`",
-        "JSON Lines or Parquet",
+        r"\.jsonl, \.json, \.txt",
         "did you mean `demos.jsonl`"
     ),
     "a data path that is a folder": (
@@ -115,7 +122,7 @@ MISTAKES = {
     ),
     "a held-out file that is missing": (
         ("demos.jsonl}", "demos.jsonl, heldout: xyz}"), 6, r"sources\.demos\.heldout", "no `xyz`",
-        "JSON Lines", "recipe's folder"
+        "jsonl, ", "recipe's folder"
     ),
     "a model folder that is missing": (
         ("path: Qwen/Qwen3-0.6B", "path: ./model"), 5, r"sources\.base\.path", "no `./model`", "hub id",
@@ -257,6 +264,27 @@ def test_model_paths(make: Make, folder: Path) -> None:
     assert "did you mean `./model`" in refused(make, ("path: Qwen/Qwen3-0.6B", "path: ./modle")).remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("def score(prompt, answer:\n    return 1\n", r"`judge\.py` line 1 is not Python"),
+        ("def mark(prompt):\n    return 1\n", r"`judge\.py` defines no `score`"),
+        ("import x\n\ndef score(prompt, answer):\n    return 1\n", r"line 3 defines score\(prompt, answer\), which is"),
+        ("def score(*given):\n    return 1\n", None),
+        ("from elsewhere import score\n", None),
+        ("score = max\n", None),
+        ("if True:\n    score = max\n", None),
+    ],
+)
+def test_a_rules_file_is_read_before_the_run(make: Make, folder: Path, text: str, found: str | None) -> None:
+    (folder / "judge.py").write_text(text, "utf-8")
+    if found is None:
+        check_recipe(make())
+        return
+    with pytest.raises(RecipeError, match=found):
+        check_recipe(make())
+
+
 def test_unused_sources_and_equal_answers_are_warned_of(make: Make) -> None:
     warnings = check_recipe(
         make(
@@ -264,7 +292,8 @@ def test_unused_sources_and_equal_answers_are_warned_of(make: Make) -> None:
             ("prompts: prompts}", "prompts: prompts, temperature: 0}"),
         )
     )
-    unused, same = warnings
+    unused, same, hub = warnings
+    assert hub.startswith("base: there is no folder")
     assert re.search(r"demo\.yaml:7 sources\.spare: no stage reads the source `spare`$", unused)
     assert re.search(r"demo\.yaml:11 stages\[1\]\.temperature .*all 4 answers to a prompt are the same$", same)
 
