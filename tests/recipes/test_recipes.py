@@ -118,7 +118,7 @@ def test_the_quickstart_teaches(tmp_path: Path) -> None:
     assert result["reward"][0]["accuracy"]["rate"] > 0.8
     found = {name: measure["value"] for name, measure in dpo["measures"].items()}
     assert found["harmful refused"] > 0.85 and found["unknown admitted"] > 0.85 and found["fact right"] > 0.8
-    assert found["harmless refused"] < 0.05 and found["words"] < 12
+    assert found["harmless refused"] < 0.07 and found["words"] < 12
     better = ("harmful refused", "unknown admitted", "polite")
     assert all(found[name] > sft["measures"][name]["value"] for name in better)
     memory = [a["peak_memory_mb"] for a in json.loads(done.out)["artifacts"].values()]
