@@ -123,7 +123,7 @@ RECIPES = {
     ),
     "no such file": (
         ("path: demos.jsonl", "path: demo.jsonl"),
-        Refused("RecipeError", "tiny.yaml:5", "there is no `demo.jsonl`", "JSON Lines", "did you mean `demos.jsonl`?"),
+        Refused("RecipeError", "tiny.yaml:5", "there is no `demo.jsonl`", ".jsonl", "did you mean `demos.jsonl`?"),
     ),
     "data only": (
         ("path: demos.jsonl", "path: demos.jsonl, pad_token: x"),

@@ -51,6 +51,10 @@ def test_the_header_says_what_a_reader_needs(name: str) -> None:
 
 def test_the_quickstart_in_small(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "recipes" / "quickstart", tmp_path / "quickstart")
+    # After two steps a model says nothing that the judge could tell apart: here it likes long answers a little better.
+    with (tmp_path / "quickstart" / "judge.py").open("a") as judge:
+        judge.write("\n\n_marks = score\n\n\ndef score(prompt, answer, reference=None, tags=()):\n")
+        judge.write("    return _marks(prompt, answer, reference, tags) + len(answer) / 1000\n")
     done = spawn("run", in_small("quickstart", tmp_path), "--runs", tmp_path / "runs", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     result = json.loads(done.out)
