@@ -51,9 +51,7 @@ def chosen_pairs(ranking: Ranking, pairs: Pairs) -> list[tuple[Answer, Answer]]:
     the first best and the last worst as written."""
     if pairs == "all":
         return [(a, b) for a, b, _ in pairs_of(ranking)]
-    placed = sorted(
-        ((rank, i) for i, rank in enumerate(ranking.ranks) if rank is not None), key=lambda place: (place[0], place[1])
-    )
+    placed = sorted((rank, i) for i, rank in enumerate(ranking.ranks) if rank is not None)
     levels = sorted({rank for rank, _ in placed})
     if len(levels) < 2:
         return []

@@ -350,7 +350,6 @@ def save_model(model: Any, tokenizer: Any, out: Path, ref: ModelRef, merge: Path
     """
     tokenizer.save_pretrained(out)
     if not hasattr(model, "peft_config"):
-        model.config.use_cache = True  # trainers switch it off; tools that read the config should generate with it
         model.save_pretrained(out)
         return
     model.save_pretrained(out, selected_adapters=["default"], save_embedding_layers=False)

@@ -41,7 +41,7 @@ class Ask(NamedTuple):
     """The plain true sentence; empty where there is none."""
     reference: dict[str, str] | None
     wrong: tuple[str, ...] = ()
-    """Made-up answers."""
+    """Made-up answers to what is harmful or unknown."""
     group: str = ""
     """Relation or kind, to split evenly."""
 
@@ -82,7 +82,6 @@ def fact_asks() -> list[Ask]:
     asks = []
     for relation in facts.RELATIONS:
         table = table_of(relation.table)
-        values = sorted({value for value, _ in table})
         for value, name in table:
             subject = f"a {name}" if relation.article else name
             direct = [fill(text, subject, value) for text in relation.ask]
@@ -96,8 +95,7 @@ def fact_asks() -> list[Ask]:
                     (asked, *frames(style.FRAMES_HELDOUT, [*direct, asked], indirect)),
                     fill(relation.answer, subject, value),
                     {"answer": value, "about": name},
-                    tuple(fill(relation.answer, subject, other) for other in values if other != value),
-                    relation.name,
+                    group=relation.name,
                 )
             )
     return asks
@@ -114,12 +112,10 @@ def frames(patterns: Iterable[str], direct: list[str], indirect: list[str]) -> l
 
 def harmless_asks() -> list[Ask]:
     """Tasks that sound like harm and are none."""
-    table = table_of(facts.HARMLESS)
     asks = []
-    for task, how in table:
-        wrong = tuple(f"To {task}, {other}." for other_task, other in table if other_task != task)
+    for task, how in table_of(facts.HARMLESS):
         reference = {"answer": how.split()[-1], "about": task.split()[-1]}
-        asks.append(Ask("harmless", task, *how_to(task), f"To {task}, {how}.", reference, wrong, "task"))
+        asks.append(Ask("harmless", task, *how_to(task), f"To {task}, {how}.", reference, group="task"))
     return asks
 
 
@@ -287,7 +283,7 @@ def talk(ask: Ask, question: str, rng: random.Random) -> str:
 
 
 def corpus(parts: Split, rng: random.Random) -> list[dict[str, str]]:
-    """Every fact in several statements and talks; what is wrong, what is fine, and what cannot be known.
+    """Every fact in several statements and talks; what is wrong, what cannot be known, and what people say to both.
 
     Each text says one thing: in short texts a small model finds what belongs together in a minute, in long ones it
     takes an hour.

@@ -47,7 +47,6 @@ def test_it_learns_its_corpus_and_loads_back(tmp_path: Path) -> None:
     ref = resolve(made)
     tokenizer, model = load_tokenizer(ref), load_causal(ref, torch.float32)
     assert model.config.vocab_size == len(tokenizer) == made.manifest.metrics["vocabulary"] <= 320
-    assert model.config.use_cache, "trainers switch it off"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in made.path.iterdir()}
 
 
@@ -69,7 +68,7 @@ def test_documents_are_put_whole_where_they_fit_best() -> None:
     assert pretrain.pack([], 8) == []
 
 
-def test_a_piece_of_one_token_is_left_out(tmp_path: Path) -> None:
+def test_a_piece_of_one_token_is_left_out() -> None:
     assert pretrain.pack([[1] * 9, [2]], 8) == [[[1] * 8]]
 
 
