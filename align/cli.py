@@ -18,7 +18,6 @@ from align.errors import AlignError
 
 app = typer.Typer(
     name="align",
-    help="From a base model to an aligned one, in one recipe.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +33,23 @@ RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_RUNS = Path("runs")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from align import __version__
+
+        print(f"align {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From a base model to an aligned one, in one recipe."""
 
 
 @app.command()

@@ -58,6 +58,13 @@ def test_help_names_the_exit_codes() -> None:
     assert "70 a fault of ours" in text and "130 interrupted" in text
 
 
+def test_version() -> None:
+    from align import __version__
+
+    outcome = call("--version")
+    assert (outcome.code, outcome.out.strip()) == (0, f"align {__version__}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -117,13 +117,14 @@ def stats(file: InFile, kind: Kind = "", format: Format = "auto", as_json: AsJso
 
 def figures_of(imported: Imported) -> dict[str, Any]:
     """What `align data stats` prints: counts, tags, and per part of a record min, median, 95th percentile and max."""
+    import re
     from collections import Counter
 
     from align.data.checks import longer_wins
-    from align.data.records import Ranking, prompt_of
+    from align.data.records import CHINESE, Ranking, count_words, prompt_of
     from align.data.split import group_key
 
-    records = imported.records
+    records, chinese = imported.records, re.compile(f"[{CHINESE}]")
     parts: dict[str, list[str]] = {}
     for record in records:
         for part, texts in _parts(record).items():
@@ -134,10 +135,12 @@ def figures_of(imported: Imported) -> dict[str, Any]:
         "format": imported.format,
         "rows": len(records),
         "different prompts": len({group_key(record) for record in records}),
-        "rows with Chinese": sum(any(_chinese(t) for texts in _parts(r).values() for t in texts) for r in records),
+        "rows with Chinese": sum(
+            any(chinese.search(t) for texts in _parts(r).values() for t in texts) for r in records
+        ),
         "turns": _spread([len(prompt_of(record) or []) for record in records]),
         "parts": {
-            part: {"words": _spread([len(t.split()) for t in texts]), "characters": _spread([len(t) for t in texts])}
+            part: {"words": _spread([count_words(t) for t in texts]), "characters": _spread([len(t) for t in texts])}
             for part, texts in parts.items()
         },
         "tags": dict(Counter(tag for record in records for tag in getattr(record, "tags", [])).most_common()),
@@ -173,10 +176,6 @@ def _parts(record: Record) -> dict[str, list[str]]:
 
 def _joined(messages: Sequence[Message]) -> str:
     return "\n".join(message.content for message in messages)
-
-
-def _chinese(text: str) -> bool:
-    return any("\u4e00" <= character <= "\u9fff" for character in text)
 
 
 def _spread(values: list[int]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -146,6 +147,15 @@ RECORDS: dict[str, type[Record]] = {
     "feedback": Feedback,
 }
 """Artifact kind -> the class of its records."""
+
+
+CHINESE = "\u4e00-\u9fff"
+WORD = re.compile(f"[{CHINESE}]|[^\\s{CHINESE}\u3000-\u303f\uff00-\uffef]+")
+
+
+def count_words(text: str) -> int:
+    """Words of a text: what stands between spaces, and each Chinese character (its marks count for none)."""
+    return len(WORD.findall(text))
 
 
 def canonical(value: Any) -> str:

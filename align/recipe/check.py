@@ -363,5 +363,6 @@ def _warnings(loaded: Loaded, items: dict[str, Item]) -> list[str]:
         source = item.settings
         if isinstance(source, Source) and source.kind in MODELS and not loaded.resolve(source.path).exists():
             pinned = "" if source.revision else "; without `revision:` the newest is taken"
-            warnings.append(f"{name}: there is no folder {source.path} here; it is taken as a hub id{pinned}")
+            where = loaded.where(("sources", name, "path"))
+            warnings.append(f"{where}: there is no folder {source.path} here; it is taken as a hub id{pinned}")
     return warnings

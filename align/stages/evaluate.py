@@ -13,7 +13,7 @@ from align.artifacts import Artifact
 from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import as_dicts
 from align.data.comparisons import comparisons
-from align.data.records import Prompt, prompt_key
+from align.data.records import Prompt, count_words, prompt_key
 from align.errors import DataError
 from align.evaluation.reward_accuracy import accuracy, longer_wins, tfidf_baseline
 from align.evaluation.win_rate import win_rate
@@ -66,7 +66,7 @@ def compare_policies(settings: Evaluate, inputs: Inputs, out: Path, context: Con
                 "score": fmean(means[name]),
                 "win_rate": None if name == baseline else win_rate(means[name], means[baseline], context.seed),
                 "measures": {k: {"value": fmean(v), "n": len(v)} for k, v in measures[name].items()},
-                "mean_words": fmean(len(text.split()) for text in texts),
+                "mean_words": fmean(count_words(text) for text in texts),
             }
         )
     with (out / "answers.jsonl").open("w", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from align.artifacts import Artifact
 from align.contract import HELDOUT, RESUME, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import encode_prompt
 from align.data.files import write_records
-from align.data.records import Answer, Answers, Message, Prompt, Record, prompt_key, prompt_of, stable_id
+from align.data.records import Answer, Answers, Message, Prompt, Record, count_words, prompt_key, prompt_of, stable_id
 from align.errors import DataError
 from align.models.device import pick_device, pick_dtype
 from align.models.generate import Sampled, Sampling, sample_batch
@@ -59,7 +59,7 @@ def run(settings: Sample, inputs: Inputs, out: Path, context: Context) -> Metric
                     answers[split].setdefault(prompt.id, []).append(
                         Answer(id=name, text=one.text, model=artifact.name, sampling=how)
                     )
-                    finished, count, words = finished + one.finished, count + 1, words + len(one.text.split())
+                    finished, count, words = finished + one.finished, count + 1, words + count_words(one.text)
     for split, prompts in splits.items():
         if prompts:
             write_records(out / split, [with_answers(p, answers[split][p.id]) for p in prompts])

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from align.data.commands import app
 from align.data.files import read_records
+from align.data.records import count_words
 from align.errors import DataError
 
 ROW = {"prompt": "q", "chosen": "good", "rejected": "bad"}
@@ -174,7 +175,7 @@ def test_stats(tmp_path: Path) -> None:
                 "characters": {"min": 1, "median": 7, "p95": 13, "max": 13},
             },
             "rejected": {
-                "words": {"min": 1, "median": 1, "p95": 1, "max": 1},
+                "words": {"min": 1, "median": 1.5, "p95": 2, "max": 2},
                 "characters": {"min": 2, "median": 2, "p95": 2, "max": 2},
             },
         },
@@ -204,3 +205,8 @@ def test_the_commands_import_nothing_heavy() -> None:
     code = f"import sys, align.data.commands; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("text", "count"), [("one two  three", 3), ("你好，世界。", 4), ("问 GPT-2 吧", 3), ("", 0)])
+def test_words_of_chinese_are_its_characters(text: str, count: int) -> None:
+    assert count_words(text) == count

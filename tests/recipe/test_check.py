@@ -34,9 +34,8 @@ def test_a_good_recipe_passes_without_warnings(make: Make) -> None:
 
 def test_a_hub_id_is_told(make: Make) -> None:
     (said,) = check_recipe(make())
-    assert said.startswith(
-        "base: there is no folder Qwen/Qwen3-0.6B here; it is taken as a hub id; without `revision:`"
-    )
+    assert "demo.yaml:5 sources.base.path: there is no folder Qwen/Qwen3-0.6B here; it is taken as a hub id" in said
+    assert "without `revision:` the newest is taken" in said
 
 
 def test_a_tracker_that_is_not_installed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +292,7 @@ def test_unused_sources_and_equal_answers_are_warned_of(make: Make) -> None:
         )
     )
     unused, same, hub = warnings
-    assert hub.startswith("base: there is no folder")
+    assert "sources.base.path: there is no folder" in hub
     assert re.search(r"demo\.yaml:7 sources\.spare: no stage reads the source `spare`$", unused)
     assert re.search(r"demo\.yaml:11 stages\[1\]\.temperature .*all 4 answers to a prompt are the same$", same)
 
