@@ -17,7 +17,7 @@ from align.artifacts import RESUME as RESUME
 from align.artifacts import Artifact
 from align.data.files import read_records
 from align.data.records import Record
-from align.recipe.schema import Lora, Training
+from align.recipe.schema import Learning, Lora
 
 Metrics = dict[str, Any]
 """A stage's closing figures: numbers, or short texts, by name."""
@@ -58,7 +58,7 @@ class Context:
     say: Callable[[str], None] = lambda text: None
     """Called with a line the user should read, such as how many rows were cut."""
 
-    def lora_of(self, settings: Training) -> Lora | None:
+    def lora_of(self, settings: Learning) -> Lora | None:
         """The LoRA settings a training stage asks for, the recipe's default folded in; None for full fine-tuning."""
         if settings.lora == "none":
             return None

@@ -55,8 +55,8 @@ TORCH_FREE = [
 ]
 NOT_TORCH_FREE = {"align.data.chat"}
 
-MANY_PARAMETERS = {"align.cli", "align.data.commands"}
-"""Options of a command are its parameters."""
+MANY_PARAMETERS = {"align.cli", "align.data.commands", "align.trainers.ppo.trainer"}
+"""Options of a command are its parameters; a trainer takes what TRL's trainers take."""
 
 
 def files() -> list[Path]:

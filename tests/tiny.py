@@ -282,7 +282,7 @@ def context_for(runs: Path, **changes: Any) -> Context:
 
 def run_in(runs: Path, settings: StageBase, inputs: dict[str, list[Artifact]], **changes: Any) -> Artifact:
     """Run a stage in this process and seal what it leaves, as the pipeline does."""
-    from align.recipe.schema import MAKES
+    from align.recipe.wiring import MAKES
     from align.stages import run_stage
 
     partial = runs / f"{settings.name}.partial"

@@ -34,21 +34,25 @@ class Sampled:
 
 
 class SeededNoise:
-    """A logits processor: temperature, nucleus, then Gumbel noise from each row's own generator.
+    """A logits processor: temperature, nucleus, then Gumbel noise from each row's own generator, or one for the batch.
 
     scores: [B, V] logits; returns [B, V] perturbed log-probabilities whose argmax is the sample.
     """
 
-    def __init__(self, sampling: Sampling, seeds: Sequence[int], device: torch.device) -> None:
+    def __init__(self, sampling: Sampling, seeds: Sequence[int] | int, device: torch.device) -> None:
         self.sampling = sampling
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        of_rows = [seeds] if isinstance(seeds, int) else seeds
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in of_rows]
+        self.together = isinstance(seeds, int)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
         if self.sampling.top_p < 1:
             logprobs = keep_nucleus(logprobs, self.sampling.top_p)
-        size, device = scores.shape[-1], scores.device
-        uniform = torch.stack([torch.rand(size, generator=g, device=device) for g in self.generators])
+        rows, size = scores.shape
+        shape = (rows, size) if self.together else (size,)
+        drawn = [torch.rand(shape, generator=g, device=scores.device) for g in self.generators]
+        uniform = drawn[0] if self.together else torch.stack(drawn)
         tiny = torch.finfo(torch.float32).tiny
         exponential = (-torch.log(uniform.clamp(min=tiny))).clamp(min=tiny)
         gumbel = -torch.log(exponential)
@@ -65,9 +69,12 @@ def keep_nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
 
 @torch.no_grad()
 def sample_batch(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], seeds: Sequence[int], sampling: Sampling
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], seeds: Sequence[int] | int, sampling: Sampling
 ) -> list[Sampled]:
-    """Answer each prompt once. prompts: token ids per row; seeds: one per row. Returns one `Sampled` per row.
+    """Answer each prompt once. prompts: token ids per row. Returns one `Sampled` per row.
+
+    seeds: one per row, so that an answer does not depend on what else is in the batch; or one for the whole batch,
+    which is faster where batches are always made the same way.
 
     A clean generation config is swapped in while sampling: unset fields of one passed by hand would be inherited from
     the model's own (repetition penalties, top_k), and the answers would come from another distribution.
@@ -76,11 +83,11 @@ def sample_batch(
 
     device = next(model.parameters()).device
     width = max(len(p) for p in prompts)
-    pad = tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-    seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     owner = model.get_base_model() if hasattr(model, "get_base_model") else model
     stops = stop_ids(tokenizer, owner.generation_config.eos_token_id)
+    pad = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id  # it is masked: any id will do
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     noise = LogitsProcessorList([SeededNoise(sampling, seeds, device)] if sampling.temperature > 0 else [])
     kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=pad)
     was_training = model.training

@@ -40,22 +40,24 @@ class ModelRef:
         return Path(self.base).is_dir()
 
 
-def resolve(artifact: Artifact) -> ModelRef:
-    """Where the model of a policy or reward_model artifact is."""
-    file = artifact.path / POLICY
+def resolve(artifact: Artifact | Path) -> ModelRef:
+    """Where the model of a policy or reward_model artifact is, or of a plain folder with a model or an adapter."""
+    folder = artifact if isinstance(artifact, Path) else artifact.path
+    file = folder / POLICY
     if not file.exists():
-        return ModelRef(base=str(artifact.path), tokenizer=str(artifact.path))
+        lone = folder if (folder / "adapter_config.json").exists() else None
+        return ModelRef(base=base_of_adapter(lone) if lone else str(folder), tokenizer=str(folder), adapter=lone)
     fields = json.loads(file.read_text("utf-8"))
-    path = _absolute(fields["path"], artifact.path)
-    made_here = (artifact.path / "adapter_config.json").exists()
+    path = _absolute(fields["path"], folder)
+    made_here = (folder / "adapter_config.json").exists()
     if made_here:
         merge = fields.get("merge")
         return ModelRef(
             base=path,
-            tokenizer=str(artifact.path),
+            tokenizer=str(folder),
             revision=fields.get("revision"),
-            adapter=artifact.path,
-            merge=Path(_absolute(merge, artifact.path)) if merge else None,
+            adapter=folder,
+            merge=Path(_absolute(merge, folder)) if merge else None,
         )
     adapter = Path(path) if (Path(path) / "adapter_config.json").exists() else None
     base = base_of_adapter(adapter) if adapter else path

@@ -14,8 +14,9 @@ from align.recipe import words
 from align.recipe.document import Place, Problem, raise_problems
 from align.recipe.load import Loaded
 from align.recipe.rules_file import ALLOWED, rules_problem
-from align.recipe.schema import DPO, MAKES, ROLES, ByRules, Evaluate, Lora, Sample, Source, StageBase, references
+from align.recipe.schema import DPO, Evaluate, Lora, Sample, Source, StageBase
 from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
+from align.recipe.wiring import MAKES, ROLES, references, rules_files
 
 MODELS = ("policy", "reward_model")
 TEMPLATES = ("chatml", "plain")
@@ -262,14 +263,12 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
 
 
 def _rules_problems(loaded: Loaded, stage: StageBase, place: Place) -> Iterator[Problem]:
-    for role in ("by", "judge"):
-        rules = getattr(stage, role, None)
-        if isinstance(rules, ByRules):
-            path, at = loaded.resolve(rules.rules), (*place, role, "rules")
-            if not path.is_file():
-                yield _missing_path(loaded, at, rules.rules, ALLOWED)
-            elif problem := rules_problem(path, rules.rules, at):
-                yield problem
+    for inside, written in rules_files(stage).items():
+        path, at = loaded.resolve(written), (*place, *inside)
+        if not path.is_file():
+            yield _missing_path(loaded, at, written, ALLOWED)
+        elif problem := rules_problem(path, written, at):
+            yield problem
 
 
 def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 from align.artifacts import FORMAT, KEY_FILE, MANIFEST, hash_file, hash_json
 from align.recipe.check import kind_of
 from align.recipe.load import Loaded
-from align.recipe.schema import MAKES, ByRules, Lora, Recipe, Source, StageBase, Training, references
+from align.recipe.schema import Learning, Lora, Recipe, Source, StageBase
+from align.recipe.wiring import MAKES, references, rules_files
 
 State = Literal["sealed", "run", "continue"]
 
@@ -66,7 +67,7 @@ def effective_settings(recipe: Recipe, stage: StageBase) -> dict[str, Any]:
     `checkpoint_seconds` and `report_to` are left out: they do not change the result.
     """
     settings = stage.model_dump(mode="json", exclude={"name", "kind"})
-    if isinstance(stage, Training):
+    if isinstance(stage, Learning):
         lora = stage.lora if stage.lora is not None else recipe.lora
         if kind_of(stage) == "pretrain":
             lora = "none"
@@ -79,12 +80,6 @@ def effective_settings(recipe: Recipe, stage: StageBase) -> dict[str, Any]:
 def source_settings(source: Source) -> dict[str, Any]:
     """A source's settings as JSON values. Its key is `stage_key` of these and of what the path holds."""
     return source.model_dump(mode="json", exclude={"kind"})
-
-
-def rules_of(stage: StageBase) -> str | None:
-    """The rules file that a stage ranks or judges by, as written in the recipe."""
-    rules = getattr(stage, "by", None) or getattr(stage, "judge", None)
-    return rules.rules if isinstance(rules, ByRules) else None
 
 
 def make_plan(loaded: Loaded, run_folder: Path, source_keys: Mapping[str, str]) -> list[Step]:
@@ -108,8 +103,9 @@ def make_plan(loaded: Loaded, run_folder: Path, source_keys: Mapping[str, str]) 
         reads, settings = references(stage), effective_settings(recipe, stage)
         seed, kind = stage_seed(recipe.seed, stage.name), kind_of(stage)
         inputs = {role: [keys[name] for name in names] for role, names in reads.items()}
-        rules = rules_of(stage)
-        extra = hash_file(loaded.resolve(rules)) if rules else None
+        files = list(rules_files(stage).values())
+        hashes = [hash_file(loaded.resolve(file)) for file in files]
+        extra, rules = hashes[0] if len(hashes) == 1 else hashes or None, ", ".join(files)
         keys[stage.name] = stage_key(kind, settings, seed, inputs, extra)
         wanted = _Wanted(stage.name, kind, "stage", MAKES[kind], reads, inputs, keys[stage.name], seed, settings, rules)
         steps.append(_step(run_folder, wanted))

@@ -1,7 +1,6 @@
 """The recipe: sources, defaults and stages, each field with its type, unit and default. No torch in here.
 
-A stage names its inputs by role (`model:`, `data:` ...). `ROLES` says which artifact kinds each role accepts and
-`MAKES` what each stage leaves behind; `align/recipe/check.py` holds a recipe against both before anything runs.
+A stage names its inputs by role (`model:`, `data:` ...); `align/recipe/wiring.py` says what fits where.
 """
 
 from __future__ import annotations
@@ -75,8 +74,8 @@ class StageBase(Strict):
     """The artifact's name, and the folder it is saved in."""
 
 
-class Training(StageBase):
-    """What every stage that trains has. Batch sizes count sequences (or pairs)."""
+class Learning(StageBase):
+    """What every stage that changes weights has."""
 
     epochs: float = Field(default=1, gt=0)
     """Passes over the training rows."""
@@ -84,16 +83,21 @@ class Training(StageBase):
     """Optimizer steps; stops before the epochs are through."""
     batch_size: int = Field(default=16, ge=1)
     """Sequences (or pairs) per optimizer step."""
-    micro_batch: int | None = Field(default=None, ge=1)
-    """Sequences in memory at once; a divisor of batch_size. Default: the whole batch up to 8."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak learning rate of AdamW."""
-    max_length: int = Field(default=1024, ge=8)
-    """Longest sequence in tokens; longer rows are cut, or refused where cutting would lose what is compared."""
     lora: Lora | Literal["none"] | None = None
     """LoRA settings, `none` for full fine-tuning, or nothing for the recipe's default."""
     trainer: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of this stage's TRL or transformers config, by their own names."""
+    """Further arguments of this stage's trainer config, by their own names."""
+
+
+class Training(Learning):
+    """What every stage has that trains on rows of a file. Batch sizes count sequences (or pairs)."""
+
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Sequences in memory at once; a divisor of batch_size. Default: the whole batch up to 8."""
+    max_length: int = Field(default=1024, ge=8)
+    """Longest sequence in tokens; longer rows are cut, or refused where cutting would lose what is compared."""
 
     @model_validator(mode="after")
     def _micro_divides(self) -> Training:
@@ -227,6 +231,55 @@ class DPO(Training):
     """Peak learning rate of AdamW."""
 
 
+class PPO(Learning):
+    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022): answer, be scored, do better. A KL
+    penalty holds it to the policy it starts from."""
+
+    kind: Literal["ppo"]
+    model: str
+    """The policy to improve, which is also the reference."""
+    prompts: str
+    """What it answers to learn from; held-out prompts are answered to watch it. Any data with prompts."""
+    reward: str | ByRules | list[str | ByRules]
+    """A reward stage's name, `{rules: judge.py}`, or a list of these, whose scores are added."""
+    reward_weights: list[float] = Field(default_factory=list)
+    """What each of several rewards counts; 1 each if left out."""
+    demonstrations: str | None = None
+    """Examples whose likelihood is kept up meanwhile (PPO-ptx; Ouyang et al. 2022, eq. 2)."""
+    batch_size: int = Field(default=64, ge=1)
+    """Episodes (a prompt and an answer) of a rollout."""
+    ppo_epochs: int = Field(default=4, ge=1)
+    """Passes over a rollout."""
+    minibatches: int = Field(default=1, ge=1)
+    """Parts a rollout is divided into; each gives an optimizer step."""
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """Peak learning rate of the policy: 1e-5 suits LoRA, 3e-6 full fine-tuning of a large model."""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """Weight of the KL penalty in the reward."""
+    kl_budget: float | None = Field(default=None, gt=0)
+    """Stop when answers to held-out prompts are so many nats from the reference, and end with the best before."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature of the answers to learn from."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer in tokens."""
+    value: Literal["auto", "separate", "shared"] = "auto"
+    """The value model: weights of its own, from the reward model where that fits; a head on the policy's trunk; or
+    `auto`: weights of its own where the reward model fits."""
+    evaluate_every: int = Field(default=10, ge=1)
+    """Rollouts between two looks at the held-out prompts."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> PPO:
+        rewards = len(self.reward) if isinstance(self.reward, list) else 1
+        if rewards == 0:
+            raise ValueError("reward: is an empty list; name a reward stage or {rules: judge.py}")
+        if self.reward_weights and len(self.reward_weights) != rewards:
+            raise ValueError(f"reward_weights: has {len(self.reward_weights)} entries for {rewards} rewards")
+        if self.minibatches > self.batch_size:
+            raise ValueError(f"minibatches {self.minibatches} is more than the {self.batch_size} episodes of a rollout")
+        return self
+
+
 class Evaluate(StageBase):
     """Compare policies on held-out prompts, and measure reward models on held-out comparisons."""
 
@@ -271,7 +324,7 @@ class Export(StageBase):
     """The policy to export."""
 
 
-Stage = Annotated[Pretrain | SFT | Sample | Rank | Reward | DPO | Evaluate | Export, Field(discriminator="kind")]
+Stage = Annotated[Pretrain | SFT | Sample | Rank | Reward | DPO | PPO | Evaluate | Export, Field(discriminator="kind")]
 
 
 class Recipe(Strict):
@@ -302,54 +355,8 @@ STAGES: dict[str, type[StageBase]] = {
     "rank": Rank,
     "reward": Reward,
     "dpo": DPO,
+    "ppo": PPO,
     "evaluate": Evaluate,
     "export": Export,
 }
 """Stage kind -> its settings."""
-
-MAKES: dict[str, str] = {
-    "pretrain": "policy",
-    "sft": "policy",
-    "sample": "answers",
-    "rank": "rankings",
-    "reward": "reward_model",
-    "dpo": "policy",
-    "evaluate": "evaluation",
-    "export": "export",
-}
-"""Stage kind -> the artifact kind it leaves behind."""
-
-COMPARED = ("rankings", "preferences")
-ASKED = ("prompts", "answers", "rankings", "preferences", "demonstrations", "feedback")
-
-ROLES: dict[str, dict[str, tuple[str, ...]]] = {
-    "pretrain": {"data": ("corpus", "demonstrations", "preferences", "rankings")},
-    "sft": {"model": ("policy",), "data": ("demonstrations", *COMPARED)},
-    "sample": {"model": ("policy",), "prompts": ASKED},
-    "rank": {"answers": ("answers",), "by.reward": ("reward_model",), "by.file": ("rankings",)},
-    "reward": {"model": ("policy",), "data": COMPARED},
-    "dpo": {"model": ("policy",), "data": COMPARED},
-    "evaluate": {
-        "models": ("policy",),
-        "prompts": ASKED,
-        "judge": ("reward_model",),
-        "reward": ("reward_model",),
-        "data": COMPARED,
-    },
-    "export": {"model": ("policy",)},
-}
-"""Stage kind -> role -> the artifact kinds it accepts. A dotted role is a field inside `by:`."""
-
-
-def references(stage: StageBase) -> dict[str, list[str]]:
-    """Role -> the names a stage reads in that role, in the order written. Roles left empty are absent."""
-    found: dict[str, list[str]] = {}
-    for role in ROLES[stage.kind]:  # type: ignore[attr-defined]
-        value: Any = stage
-        for part in role.split("."):
-            value = getattr(value, part, None)
-        if isinstance(value, str):
-            found[role] = [value]
-        elif isinstance(value, list) and value:
-            found[role] = list(value)
-    return found

@@ -1,7 +1,8 @@
 """What may stand under `trainer:`: further arguments of a stage's TRL or transformers config.
 
-The arguments and their types are read from `trainer_fields.json`, which `make_trainer_fields.py` writes from the
-installed TRL and a test keeps true. Arguments that align sets itself are refused, each with the recipe's own field.
+The arguments and their types are read from `trainer_fields.json`, which `align/trainers/make_trainer_fields.py` writes
+from the installed TRL and a test keeps true. Arguments that align sets itself are refused, each with the recipe's own
+field.
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ OURS: dict[str, str] = {
     "beta": "use `beta` of the stage",
     "loss_type": "use `loss` of the stage",
     "packing": "use `packing` of the stage",
+    "rollout_batch_size": "use `batch_size` of the stage, the episodes of a rollout",
+    "num_ppo_epochs": "use `ppo_epochs` of the stage",
+    "num_mini_batches": "use `minibatches` of the stage",
+    "max_completion_length": "use `max_new_tokens` of the stage",
+    "temperature": "use `temperature` of the stage",
+    "kl_coef": "use `kl_coef` of the stage",
+    "kl_budget": "use `kl_budget` of the stage",
+    "value_model": "use `value` of the stage",
     "run_name": "use the recipe's `name`",
     "project": "use the recipe's `name`",
     "disable_tqdm": "use `align run --quiet`",
@@ -196,6 +205,7 @@ CONFIGS = {
     "sft": "trl.SFTConfig",
     "reward": "trl.RewardConfig",
     "dpo": "trl.DPOConfig",
+    "ppo": "align.trainers.ppo.config.PPOConfig",
 }
 
 

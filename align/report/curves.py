@@ -19,6 +19,9 @@ MOST_POINTS = 300
 """Longer series are drawn as means of equal stretches."""
 
 GROUPS: list[tuple[str, list[tuple[str, str]]]] = [
+    ("Score", [("rollouts", "score"), ("held-out", "eval_score")]),
+    ("KL to the reference, nats an answer", [("rollouts", "kl"), ("held-out", "eval_kl")]),
+    ("Answer length, tokens", [("rollouts", "length"), ("held-out", "eval_length")]),
     ("Loss", [("training", "loss"), ("held-out", "eval_loss")]),
     ("Accuracy", [("training", "accuracy"), ("held-out", "eval_accuracy")]),
     ("Margin", [("training", "margin"), ("held-out", "eval_margin")]),
@@ -27,6 +30,7 @@ GROUPS: list[tuple[str, list[tuple[str, str]]]] = [
     ("Reward margin", [("training", "rewards/margins"), ("held-out", "eval_rewards/margins")]),
     ("Rewards", [("chosen", "rewards/chosen"), ("rejected", "rewards/rejected")]),
     ("Log-probabilities", [("chosen", "logps/chosen"), ("rejected", "logps/rejected")]),
+    ("Entropy", [("training", "entropy"), ("held-out", "eval_entropy")]),
     ("Token accuracy", [("training", "mean_token_accuracy"), ("held-out", "eval_mean_token_accuracy")]),
 ]
 """Title -> series as (label, logged key), most telling first."""

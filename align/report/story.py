@@ -21,6 +21,7 @@ TAUGHT: dict[str, tuple[str, str]] = {
     "rank": ("Be compared", "The answers to each prompt are put in order, the best first."),
     "reward": ("Learn what is preferred", "A reward model learns from comparisons which answer is the better one."),
     "dpo": ("Practise", "The policy moves towards preferred answers, held to where it started."),
+    "ppo": ("Practise", "The policy answers, is scored, and does better, held to where it started."),
     "evaluate": ("The exam", "Questions that nobody has trained on, answered by every policy and marked alike."),
     "export": ("Go out", "The model leaves the run folder as ordinary files with a model card."),
 }

@@ -35,6 +35,10 @@ def run_stage(settings: schema.StageBase, inputs: Inputs, out: Path, context: Co
             from align.stages import dpo
 
             return dpo.run(settings, inputs, out, context)
+        case schema.PPO():
+            from align.stages import ppo
+
+            return ppo.run(settings, inputs, out, context)
         case schema.Evaluate():
             from align.stages import evaluate
 

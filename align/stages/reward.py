@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
@@ -10,13 +12,17 @@ from align.data.chat import encode_pair, encode_scored
 from align.data.comparisons import Comparison, comparisons
 from align.data.records import Message
 from align.evaluation.reward_accuracy import accuracy
+from align.judges.reward import SCALE
 from align.models.device import pick_device, pick_dtype
 from align.models.load import ModelRef, as_scorer, check_vocabulary, load_merged, load_tokenizer, lora_config, resolve
 from align.models.load import save_model as save
 from align.models.score import score_sequences
 from align.recipe.schema import Reward
-from align.stages.dpo import pair_rows
+from align.stages.dpo import pair_rows, spread
 from align.trainers.progress import run_training, training_arguments
+
+SCALED_ON = 512
+"""Preferred answers whose scores set the scale."""
 
 
 def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metrics:
@@ -45,8 +51,17 @@ def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metric
         save(trainer.model, tokenizer, out, ModelRef(ref.base, ref.tokenizer, ref.revision), merge=ref.adapter)
     else:
         save(trainer.model, tokenizer, out, ref)
+    write_scale(trainer.model, tokenizer, pairs, settings.max_length, out)
     found = heldout_accuracy(trainer.model, tokenizer, heldout, settings.max_length, context)
     return {**metrics, "pairs": len(pairs), "max_length": settings.max_length, **found}
+
+
+def write_scale(scorer: Any, tokenizer: Any, pairs: list[Comparison], max_length: int, out: Path) -> None:
+    """Leave mean and spread of the scores of answers that won, so that PPO and judges share one scale."""
+    won = {tuple(encode_scored(tokenizer, p.prompt, p.chosen, max_length)): None for p in spread(pairs, SCALED_ON)}
+    scores = score_sequences(scorer, tokenizer.pad_token_id, [list(ids) for ids in won])
+    scale = {"mean": round(fmean(scores), 6), "std": round(pstdev(scores), 6), "answers": len(scores)}
+    (out / SCALE).write_text(json.dumps(scale, indent=1), "utf-8")
 
 
 def scored_rows(pairs: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:

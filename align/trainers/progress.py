@@ -17,7 +17,7 @@ from align.artifacts import METRICS
 from align.contract import RESUME, Context, Metrics
 from align.errors import TrainingError
 from align.models.device import pick_device, pick_dtype
-from align.recipe.schema import Training
+from align.recipe.schema import Learning, Training
 
 COMPLETE = "complete"
 """Marker in a checkpoint that was written whole; a kill while saving leaves one without."""
@@ -35,20 +35,30 @@ def training_arguments(config_class: Any, settings: Training, out: Path, context
 
     The recipe's `trainer:` block comes last; names that we set ourselves were refused when the recipe was checked.
     """
-    device = pick_device()
     micro = micro_batch(settings)
     values: dict[str, Any] = {
-        "output_dir": str(out / RESUME),
-        "num_train_epochs": settings.epochs,
-        "max_steps": settings.max_steps or -1,
+        **common_arguments(settings, out, context),
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": settings.batch_size // micro,
-        "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.03,
         "max_grad_norm": 1.0,
         "weight_decay": 0.0,
+    }
+    values.update(own)
+    values.update(settings.trainer)
+    return config_class(**values)
+
+
+def common_arguments(settings: Learning, out: Path, context: Context) -> dict[str, Any]:
+    """The arguments that every trainer is given, whatever it learns from."""
+    device = pick_device()
+    return {
+        "output_dir": str(out / RESUME),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "learning_rate": settings.learning_rate,
         "seed": context.seed,
         "data_seed": context.seed,
         "bf16": pick_dtype(context.precision, device) == torch.bfloat16,
@@ -63,9 +73,6 @@ def training_arguments(config_class: Any, settings: Training, out: Path, context
         "logging_first_step": True,
         "disable_tqdm": True,
     }
-    values.update(own)
-    values.update(settings.trainer)
-    return config_class(**values)
 
 
 def run_training(trainer: Any, out: Path, context: Context) -> Metrics:

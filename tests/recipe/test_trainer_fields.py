@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 
-from align.recipe.make_trainer_fields import render, trainer_fields
-from align.recipe.schema import STAGES, Training
+from align.recipe.schema import STAGES, Learning
 from align.recipe.trainer_arguments import ALLOWED_ANYWAY, CONFIGS, FIELDS_FILE, GONE, OURS, dpo_loss_types, fields_of
+from align.trainers.make_trainer_fields import render, trainer_fields
 
 
 def test_the_list_is_true() -> None:
     now = render(trainer_fields())
-    remedy = "the trainers' arguments changed: run python -m align.recipe.make_trainer_fields and read the diff"
+    remedy = "the trainers' arguments changed: run python -m align.trainers.make_trainer_fields and read the diff"
     assert FIELDS_FILE.read_text("utf-8") == now, remedy
 
 
@@ -24,7 +24,7 @@ def test_the_loss_types_are_those_the_trainer_computes() -> None:
 
 
 def test_every_kind_that_trains_with_a_config_has_its_list() -> None:
-    training = {kind for kind, settings in STAGES.items() if issubclass(settings, Training)}
+    training = {kind for kind, settings in STAGES.items() if issubclass(settings, Learning)}
     assert training == set(CONFIGS) == {kind for kind in STAGES if fields_of(kind)}
 
 

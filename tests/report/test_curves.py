@@ -22,7 +22,13 @@ def test_what_each_stage_shows_first() -> None:
     assert [c.title for c in reward] == ["Loss", "Accuracy", "Margin", "Rewards"]
     dpo, more = charts("dpo", [{"step": i, **dpo_metrics(i / 5)} for i in range(5)])
     assert [c.title for c in dpo] == ["Loss", "Reward accuracy", "Reward margin", "Rewards", "Log-probabilities"]
-    assert [c.title for c in more] == ["grad_norm", "learning_rate", "entropy"]
+    assert [c.title for c in more] == ["Entropy", "grad_norm", "learning_rate"]
+    names = ("loss", "score", "kl", "entropy", "length", "eval_score", "eval_kl", "eval_length", "clip_fraction")
+    ppo, more = charts("ppo", [{"step": i, **{name: 0.1 * i for name in names}} for i in range(5)])
+    shown = ["Score", "KL to the reference, nats an answer", "Answer length, tokens", "Loss", "Entropy"]
+    assert [c.title for c in ppo] == shown
+    assert [[s.label for s in c.series] for c in ppo[:2]] == [["rollouts", "held-out"]] * 2
+    assert [c.title for c in more] == ["clip_fraction"]
 
 
 def test_counters_texts_and_empty_logs_give_no_curve() -> None:

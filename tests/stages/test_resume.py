@@ -10,13 +10,19 @@ import pytest
 
 from align.artifacts import Artifact
 from align.data.records import Record, Text
-from align.recipe.schema import DPO, SFT, Pretrain, Reward, StageBase
+from align.recipe.schema import DPO, PPO, SFT, ByRules, Pretrain, Reward, StageBase
 from tests import tiny
 
 pytestmark = tiny.THIRD_PARTY
 
 TRAINED: dict[str, Any] = {"epochs": 3, "batch_size": 3, "micro_batch": 1, "max_length": 64, "learning_rate": 1e-2}
 """Nine steps over three epochs: the kill falls into the second."""
+
+
+RULES = ByRules(rules="judge.py")
+PRACTISED: dict[str, Any] = {"batch_size": 3, "ppo_epochs": 2, "minibatches": 2, "max_steps": 10, "max_new_tokens": 5,
+                             "learning_rate": 1e-2, "evaluate_every": 1}  # fmt: skip
+"""Ten updates in three rollouts: the kill falls into the midst of the second."""
 
 
 class Killed(Exception):
@@ -41,10 +47,15 @@ STAGES: dict[str, StageBase] = {
     "dpo-new": DPO(name="stage", kind="dpo", model="base", data="data", **TRAINED),
     "dpo-continued": DPO(name="stage", kind="dpo", model="sft", data="data", **TRAINED),
     "dpo-full": DPO(name="stage", kind="dpo", model="base", data="data", lora="none", **TRAINED),
+    "ppo-new": PPO(name="stage", kind="ppo", model="base", prompts="data", reward=RULES, **PRACTISED),
+    "ppo-continued": PPO(name="stage", kind="ppo", model="sft", prompts="data", reward=RULES, value="separate",
+                         **PRACTISED),
+    "ppo-full": PPO(name="stage", kind="ppo", model="base", prompts="data", reward=RULES, lora="none", **PRACTISED),
     "pretrain": Pretrain(name="stage", kind="pretrain", data="data", vocab_size=320, hidden_size=32, layers=1, heads=2,
                          context=64, **(TRAINED | {"max_length": 32})),
 }  # fmt: skip
-FAST = {"sft-lora", "dpo-continued"}
+FAST = {"sft-lora", "dpo-continued", "ppo-continued"}
+JUDGE = "def score(prompt, answer, reference=None, tags=()):\n    return float(answer.count('e'))\n"
 
 
 def inputs_of(case: str, runs: Path) -> dict[str, list[Artifact]]:
@@ -57,11 +68,13 @@ def inputs_of(case: str, runs: Path) -> dict[str, list[Artifact]]:
         records, kind = tiny.demonstrations(), "demonstrations"
     # GPT-2 has dropout: the random numbers must continue as well.
     model = tiny.base_of(runs, "gpt2")
-    if case == "dpo-continued":
+    (runs / "judge.py").write_text(JUDGE, "utf-8")
+    if case.endswith("-continued"):
         demos = tiny.data_artifact(runs, "demos", "demonstrations", tiny.demonstrations())
         sft = SFT(name="sft", kind="sft", model="base", data="demos", max_steps=1, max_length=64)
         model = tiny.run_in(runs, sft, {"model": [model], "data": [demos]})
-    return {"model": [model], "data": [tiny.data_artifact(runs, "data", kind, records, records[6:])]}
+    role = "prompts" if case.startswith("ppo") else "data"
+    return {"model": [model], role: [tiny.data_artifact(runs, "data", kind, records, records[6:])]}
 
 
 @pytest.mark.parametrize(

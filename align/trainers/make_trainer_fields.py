@@ -1,6 +1,6 @@
 """Write `trainer_fields.json`: the arguments of the pinned trainers' configs, so that checking a recipe needs no torch.
 
-    python -m align.recipe.make_trainer_fields
+    python -m align.trainers.make_trainer_fields
 
 A test compares the file with the installed TRL and transformers; run this when it fails after an upgrade.
 """
@@ -24,11 +24,14 @@ def trainer_fields() -> dict[str, Any]:
     import transformers
     import trl
 
+    from align.trainers.ppo.config import PPOConfig
+
     configs = {
         "pretrain": transformers.TrainingArguments,
         "sft": trl.SFTConfig,
         "reward": trl.RewardConfig,
         "dpo": trl.DPOConfig,
+        "ppo": PPOConfig,
     }
     fields = {kind: config_fields(config) for kind, config in configs.items()}
     return {"fields": fields, "dpo_loss_types": dpo_loss_types(trl.DPOConfig)}

@@ -1,0 +1,120 @@
+"""PPOConfig: transformers' TrainingArguments and what PPO adds to them, in TRL's names where TRL has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from align.errors import RecipeError
+
+
+def _option(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass
+class PPOConfig(TrainingArguments):  # type: ignore[misc]
+    """Arguments of `PPOTrainer`.
+
+    One optimizer step is one update: a rollout of `rollout_batch_size` episodes is used for `num_ppo_epochs` x
+    `num_mini_batches` of them. `num_train_epochs` counts passes over the prompts. Of TrainingArguments, batch sizes and
+    gradient accumulation are not used: `micro_batch_tokens` says how much is in memory at once.
+
+    Defaults are those the field agrees on (Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO"; verl;
+    OpenRLHF), where they differ from transformers' own.
+    """
+
+    learning_rate: float = _option(1e-5, "Peak learning rate of the policy. 1e-5 suits LoRA, 3e-6 full fine-tuning.")
+    value_learning_rate: float | None = _option(None, "Peak learning rate of the value model. Default: learning_rate.")
+    lr_scheduler_type: str = _option("linear", "Learning rate schedule, from the peak to 0.")
+    adam_beta2: float = _option(0.95, "Beta2 of AdamW.")
+    adam_epsilon: float = _option(1e-5, "Epsilon of AdamW (Huang et al. 2024, detail 6).")
+    logging_steps: float = _option(1, "Log every so many updates.")
+    max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm, the policy's and the value model's apart.")
+
+    rollout_batch_size: int = _option(64, "Episodes (a prompt and an answer) of a rollout.")
+    num_ppo_epochs: int = _option(4, "Passes over a rollout.")
+    num_mini_batches: int = _option(1, "Parts that a rollout is divided into; each gives one optimizer step.")
+    micro_batch_tokens: int | None = _option(
+        None, "Tokens in memory at once during updates. Default: 16384 on a GPU, 4096 on a CPU."
+    )
+    generation_batch_size: int | None = _option(None, "Answers sampled at once. Default: the rollout's episodes.")
+    max_completion_length: int = _option(256, "Longest answer in tokens.")
+    temperature: float = _option(1.0, "Sampling temperature; log-probabilities are taken at the same.")
+
+    kl_coef: float = _option(0.05, "Weight of the KL penalty (k1) in the reward.")
+    kl_target: float | None = _option(
+        None, "Adapt kl_coef towards this KL, in nats an answer (Ziegler et al. 2019, 2.2)."
+    )
+    kl_horizon: int = _option(10_000, "Episodes over which an adaptive kl_coef moves.")
+    kl_budget: float | None = _option(
+        None, "Stop when the KL to the reference passes so many nats an answer, on held-out prompts if there are any."
+    )
+    gamma: float = _option(1.0, "Discount of rewards.")
+    lam: float = _option(0.95, "Lambda of GAE (Schulman et al. 2016, eq. 16).")
+    whiten_advantages: bool = _option(True, "Shift and scale a rollout's advantages to mean 0 and variance 1.")
+    whiten_rewards: bool = _option(False, "Scale a rollout's rewards to variance 1, the mean kept.")
+    cliprange: float = _option(0.2, "Clip of the policy's ratio (Schulman et al. 2017, eq. 7).")
+    dual_clip: float | None = _option(
+        None, "Bound on the loss at negative advantages, such as 3 (Ye et al. 2020, eq. 5)."
+    )
+    cliprange_value: float | None = _option(0.2, "Clip of the value around the rollout's; null: none.")
+    vf_coef: float = _option(0.1, "Weight of the value loss.")
+    ratio_threshold: float = _option(10.0, "An update is skipped where the mean ratio is above.")
+    target_kl: float | None = _option(
+        None, "The rest of a rollout's updates is skipped once the policy has moved so far (approximate KL, k3)."
+    )
+
+    missing_eos_penalty: float = _option(1.0, "Taken off the score of an answer that does not end by itself.")
+    score_clip: float | None = _option(10.0, "Normalised scores are clipped to +- this.")
+    uncertainty_coef: float = _option(
+        0.0, "Several reward models: what the score loses for each standard deviation between them."
+    )
+    value_model: str = _option(
+        "auto",
+        "`separate`: weights of its own, from the reward model where it fits; `shared`: a head on the policy's trunk; "
+        "`auto`: separate where it can start from the reward model.",
+        choices=["auto", "separate", "shared"],
+    )
+    value_warmup: int = _option(0, "Rollouts at the start on which only the value model learns.")
+    ptx_coef: float = _option(
+        0.05, "With demonstrations: weight of their likelihood beside the policy loss (Ouyang et al. 2022, eq. 2)."
+    )
+    ptx_batch_size: int = _option(16, "Demonstrations beside each update.")
+
+    eval_prompts: int | None = _option(256, "Held-out prompts to answer at an evaluation; null: all.")
+    keep_best: bool = _option(
+        True, "End with the weights of the best evaluation (within kl_budget) in place of the last."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradient_accumulation_steps != 1:
+            raise _wrong("gradient_accumulation_steps", self.gradient_accumulation_steps, "1; use micro_batch_tokens")
+        if self.fp16:
+            raise _wrong("fp16", True, "bf16, or neither: a skipped update would break fp16's gradient scaler")
+        least = {"rollout_batch_size": 1, "num_ppo_epochs": 1, "num_mini_batches": 1, "max_completion_length": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise _wrong(name, getattr(self, name), f"at least {low}")
+        if self.num_mini_batches > self.rollout_batch_size:
+            raise _wrong("num_mini_batches", self.num_mini_batches, f"at most the {self.rollout_batch_size} episodes")
+        if self.temperature <= 0:
+            raise _wrong("temperature", self.temperature, "above 0: PPO learns from answers that vary")
+        if self.value_model not in ("auto", "separate", "shared"):
+            raise _wrong("value_model", self.value_model, "auto, separate or shared")
+        if self.value_warmup and self.value_model == "shared":
+            raise _wrong("value_warmup", self.value_warmup, "0 for a shared trunk, which it would move")
+        if not 0 <= self.gamma <= 1 or not 0 <= self.lam <= 1:
+            raise _wrong("gamma, lam", (self.gamma, self.lam), "between 0 and 1")
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimizer steps that a rollout gives."""
+        return self.num_ppo_epochs * self.num_mini_batches
+
+
+def _wrong(name: str, found: Any, allowed: str) -> RecipeError:
+    return RecipeError(f"{name} is {found}", where="PPOConfig", allowed=allowed)

@@ -1,0 +1,193 @@
+"""What an answer is worth: reward models of any tokenizer, Python functions, or several of these weighted."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from align.data.chat import as_dicts
+from align.data.records import Message
+from align.errors import AlignError, TrainingError
+from align.judges.reward import RewardJudge, Scale
+
+RewardFunction = Callable[..., Sequence[float]]
+"""f(prompts, completions, **columns) -> one number an answer, as in TRL. prompts: lists of {"role", "content"};
+completions: texts; columns: the prompts' further columns, and completion_ids. Named parameters get what they name."""
+
+
+SHARED_TOKENS = 8192
+"""Tokens scored at once on the policy's base; without gradients they take little."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A prompt and the policy's answer to it. finished: whether the answer closed by itself. row: further columns."""
+
+    prompt: Sequence[Message]
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    text: str
+    finished: bool
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+class ModelReward:
+    """A reward model as a source of scores."""
+
+    is_model = True
+
+    def __init__(self, judge: RewardJudge) -> None:
+        self.judge, self.name = judge, judge.folder.name
+        self.shared: Callable[[Sequence[list[int]], int], list[float]] | None = None
+        """Scores token sequences, so many tokens at once, on the policy's base; set where the reward model fits it."""
+
+    @property
+    def scale(self) -> Scale | None:
+        return self.judge.scale
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[float]:
+        items = [(e.prompt, e.text) for e in episodes]
+        scores = self.shared(self.judge.encode(items), SHARED_TOKENS) if self.shared else self.judge.score_all(items)
+        return [finite(f"the reward model {self.name}", v, e) for v, e in zip(scores, episodes, strict=True)]
+
+
+class FunctionReward:
+    """A Python function as a source of scores, with errors that name it and the answer."""
+
+    is_model, scale = False, None
+
+    def __init__(self, function: RewardFunction) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+        taken = inspect.signature(function).parameters.values()
+        self.takes_all = any(p.kind is p.VAR_KEYWORD for p in taken)
+        self.takes = {p.name for p in taken}
+
+    def __call__(self, episodes: Sequence[Episode]) -> list[float]:
+        columns: dict[str, Any] = {
+            "prompts": [as_dicts(e.prompt) for e in episodes],
+            "completions": [e.text for e in episodes],
+            "completion_ids": [e.answer_ids for e in episodes],
+        }
+        columns |= {name: [e.row.get(name) for e in episodes] for name in {n for e in episodes for n in e.row}}
+        given = {n: v for n, v in columns.items() if self.takes_all or n in self.takes}
+        try:
+            values = list(self.function(**given))
+        except AlignError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            trace = error.__traceback__
+            while trace and trace.tb_next:
+                trace = trace.tb_next
+            place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else self.name
+            raise TrainingError(
+                f"the reward function {self.name} failed with {type(error).__name__}: {error}",
+                where=place,
+                remedy="mend the function, then run again: training continues from its last checkpoint",
+            ) from error
+        if len(values) != len(episodes):
+            raise TrainingError(
+                f"the reward function {self.name} gave {len(values)} values for {len(episodes)} answers",
+                where=self.name,
+                allowed="one number for each of `completions`, in order",
+            )
+        return [finite(f"the reward function {self.name}", v, e) for v, e in zip(values, episodes, strict=True)]
+
+
+def finite(source: str, value: Any, episode: Episode) -> float:
+    """The value as a number. Raises TrainingError, which names source, prompt and answer, if it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise TrainingError(
+            f"{source} gave {value!r} for the answer {episode.text[:60]!r}",
+            where=f"prompt {episode.prompt[-1].content[:60]!r}",
+            allowed="a finite number, higher is better",
+        )
+    return number
+
+
+@dataclass
+class Scores:
+    """Scores of episodes: `total` is what PPO raises, `raw` what each source said, in its own unit."""
+
+    total: list[float]
+    raw: dict[str, list[float]]
+
+
+class Rewards:
+    """Several sources as one score: each reward model normalised, all weighted and added.
+
+    Reward models are brought to mean 0 and deviation 1 by the scale stored with them, or else by the scores of the
+    first rollout, whose answers are still the starting policy's. Functions count as they are.
+    """
+
+    def __init__(self, sources: Sequence[ModelReward | FunctionReward], weights: Sequence[float], args: Any) -> None:
+        self.sources, self.weights, self.args = list(sources), list(weights), args
+        self.scales: dict[str, Scale] = {s.name: s.scale for s in sources if s.scale}
+
+    def __call__(self, episodes: Sequence[Episode]) -> Scores:
+        """Score every episode, in order."""
+        raw = {source.name: source(episodes) for source in self.sources}
+        total = [0.0] * len(episodes)
+        of_models: list[list[float]] = []
+        for source, weight in zip(self.sources, self.weights, strict=True):
+            values = raw[source.name]
+            if source.is_model:
+                values = self._normal(source.name, values)
+                of_models.append(values)
+            total = [t + weight * v for t, v in zip(total, values, strict=True)]
+        if self.args.uncertainty_coef and len(of_models) > 1:
+            spread = [pstdev(column) for column in zip(*of_models, strict=True)]
+            total = [t - self.args.uncertainty_coef * s for t, s in zip(total, spread, strict=True)]
+        penalty = self.args.missing_eos_penalty
+        total = [t - (0.0 if e.finished else penalty) for t, e in zip(total, episodes, strict=True)]
+        return Scores(total, raw)
+
+    def _normal(self, name: str, values: list[float]) -> list[float]:
+        if name not in self.scales:
+            self.scales[name] = Scale(fmean(values), pstdev(values) or 1.0)
+        clip = self.args.score_clip or math.inf
+        return [min(max(self.scales[name].normal(v), -clip), clip) for v in values]
+
+    def state(self) -> dict[str, tuple[float, float]]:
+        """The scales in use, to be kept in a checkpoint."""
+        return {name: (scale.mean, scale.std) for name, scale in self.scales.items()}
+
+    def restore(self, state: dict[str, tuple[float, float]]) -> None:
+        """The inverse of `state`."""
+        self.scales = {name: Scale(*pair) for name, pair in state.items()}
+
+
+def make_rewards(reward: Any, weights: Sequence[float] | None, args: Any, precision: Any) -> Rewards:
+    """Sources from what the user gave: a folder, a function, or a list of these. Raises TrainingError otherwise."""
+    given = list(reward) if isinstance(reward, list | tuple) else [reward]
+    sources: list[ModelReward | FunctionReward] = []
+    for one in given:
+        if isinstance(one, str | Path):
+            sources.append(ModelReward(RewardJudge(Path(one), precision, load=False)))
+        elif callable(one):
+            sources.append(FunctionReward(one))
+        else:
+            raise TrainingError(
+                f"a reward is {type(one).__name__}", where="reward", allowed="a reward model's folder, or a function"
+            )
+    names = [s.name for s in sources]
+    if not sources or len(set(names)) < len(names):
+        raise TrainingError(
+            f"the rewards are {names}", where="reward", allowed="one or more sources with different names"
+        )
+    if weights is not None and len(weights) != len(sources):
+        raise TrainingError(
+            f"there are {len(weights)} reward_weights for {len(sources)} rewards",
+            where="reward_weights",
+            allowed="one for each reward, in order",
+        )
+    return Rewards(sources, weights or [1.0] * len(sources), args)

@@ -1,0 +1,184 @@
+"""Rollouts: which prompts, their answers, and everything about them that an update needs.
+
+What a rollout holds depends only on the seed, its number and the weights, never on what ran before, so that a run
+that continues from a checkpoint draws what an undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align.data.chat import encode_prompt
+from align.data.records import Message
+from align.errors import DataError
+from align.models.generate import Sampling, sample_batch
+from align.trainers.ppo.models import ActorCritic, Reference, Tokens
+from align.trainers.ppo.rewards import Episode
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt as the trainer keeps it: its messages, its tokens, and the row's further columns."""
+
+    messages: list[Message]
+    ids: list[int]
+    row: dict[str, Any]
+
+
+@dataclass
+class Experience:
+    """A rollout, ready for updates. Padded tensors are [B, A], real tokens first; mask is 1.0 on them."""
+
+    prompt_ids: list[list[int]]
+    answer_ids: list[list[int]]
+    mask: Tensor
+    logprobs: Tensor
+    reference: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.answer_ids)
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain data and tensors on the CPU, to be kept in a checkpoint."""
+        return {k: v.cpu() if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+
+    @staticmethod
+    def restore(state: dict[str, Any], device: torch.device) -> Experience:
+        """The inverse of `state`."""
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in state.items()}
+        return Experience(**moved)
+
+
+def read_prompts(dataset: Any, tokenizer: Any, room: int) -> list[Asked]:
+    """Prompts from any rows with a `prompt` column: text (what a user says), or a conversation.
+
+    room: tokens a prompt may have, the context less the answer's. Raises DataError for rows that are none of these, an
+    empty prompt, one without room, or no rows.
+    """
+    asked = []
+    for number, item in enumerate(dataset):
+        row = dict(item) if isinstance(item, dict) else {"prompt": item}
+        prompt = row.pop("prompt", None)
+        messages = _messages(prompt, number)
+        ids = encode_prompt(tokenizer, messages)
+        if len(ids) > room:
+            raise DataError(
+                f"a prompt has {len(ids)} tokens, and the answer needs room as well",
+                where=f"row {number}: {messages[-1].content[:60]!r}",
+                allowed=f"at most {room} tokens, the context less the longest answer",
+                remedy="shorten or remove the prompt, or allow shorter answers",
+            )
+        asked.append(Asked(messages, ids, row))
+    if not asked:
+        raise DataError("there is no prompt to answer", where="the training prompts")
+    return asked
+
+
+def _messages(prompt: Any, number: int) -> list[Message]:
+    if isinstance(prompt, str) and prompt.strip():
+        return [Message(role="user", content=prompt)]
+    if isinstance(prompt, list) and prompt:
+        return [m if isinstance(m, Message) else Message(**m) for m in prompt]
+    raise DataError(
+        f"row {number} has no prompt: {prompt!r}",
+        where=f"row {number}, column prompt",
+        allowed="a text, or a list of {role, content}",
+    )
+
+
+def derived_seed(*parts: Any) -> int:
+    """A seed of 63 bits from any values, equal on every machine."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def prompts_of_rollout(count: int, size: int, rollout: int, seed: int) -> list[int]:
+    """Which of `count` prompts a rollout of `size` asks: a cut from one endless row of shuffles of all prompts.
+
+    Every prompt is asked once before one is asked again. Fewer prompts than `size` are asked several times, and get
+    another answer each time.
+    """
+    found: list[int] = []
+    position = rollout * size
+    while len(found) < size:
+        epoch, start = divmod(position, count)
+        generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
+        order = torch.randperm(count, generator=generator).tolist()
+        taken = order[start : start + size - len(found)]
+        found += taken
+        position += len(taken)
+    return found
+
+
+def sample_episodes(
+    policy: Any, tokenizer: Any, asked: Sequence[Asked], sampling: Sampling, batch: int, seed: int
+) -> list[Episode]:
+    """One answer to each prompt, in the order given; prompts of similar length are sampled together."""
+    order = sorted(range(len(asked)), key=lambda i: (len(asked[i].ids), i))
+    episodes: list[Episode | None] = [None] * len(asked)
+    for start in range(0, len(order), batch):
+        index = order[start : start + batch]
+        sampled = sample_batch(policy, tokenizer, [asked[i].ids for i in index], derived_seed(seed, start), sampling)
+        for i, one in zip(index, sampled, strict=True):
+            a = asked[i]
+            episodes[i] = Episode(a.messages, a.ids, one.ids, one.text, one.finished, a.row)
+    return [e for e in episodes if e is not None]
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in groups of similar length, each of at most `budget` tokens with its padding (one sequence at least)."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if groups and lengths[i] * (len(groups[-1]) + 1) <= budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def collate(prompts: Sequence[list[int]], answers: Sequence[list[int]], device: torch.device) -> Tokens:
+    """Episodes as one flush-left batch."""
+    width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    rows = [p + a + [0] * (width - len(p) - len(a)) for p, a in zip(prompts, answers, strict=True)]
+    return Tokens(
+        torch.tensor(rows, device=device),
+        torch.tensor([len(p) for p in prompts], device=device),
+        torch.tensor([len(a) for a in answers], device=device),
+    )
+
+
+@torch.no_grad()
+def look_back(
+    model: ActorCritic, reference: Reference, episodes: Sequence[Episode], args: Any, budget: int
+) -> dict[str, Tensor]:
+    """What policy, reference and value model say about episodes: mask, logprobs, reference, entropy, values, [B, A].
+
+    The policy's log-probabilities come from the forward pass that updates use, not from generation, whose kernels give
+    slightly different numbers.
+    """
+    device = next(model.parameters()).device
+    longest = max(len(e.answer_ids) for e in episodes)
+    shape = (len(episodes), longest)
+    found = {name: torch.zeros(shape, device=device) for name in ("logprobs", "reference", "entropy", "values")}
+    lengths = torch.tensor([len(e.answer_ids) for e in episodes], device=device)
+    mask = torch.arange(longest, device=device) < lengths[:, None]
+    for index in micro_batches([len(e.prompt_ids) + len(e.answer_ids) for e in episodes], budget):
+        tokens = collate([episodes[i].prompt_ids for i in index], [episodes[i].answer_ids for i in index], device)
+        logprobs, entropy, values = model(tokens, args.temperature)
+        flat = {"logprobs": logprobs, "entropy": entropy, "values": values}
+        flat["reference"] = reference.answer_logprobs(tokens, args.temperature)
+        rows = torch.tensor(index, device=device)
+        for name, values_of in flat.items():
+            part = torch.zeros((len(index), longest), device=device)
+            part[mask[rows]] = values_of.float()
+            found[name][rows] = part
+    return {"mask": mask.float(), **found}
