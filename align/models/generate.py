@@ -46,6 +46,10 @@ class SeededNoise:
         self.together = isinstance(seeds, int)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.together and self.sampling.top_p == 1:
+            # -log of an exponential is Gumbel too, and where the largest is taken logits need no normalising.
+            waited = torch.empty_like(scores, dtype=torch.float32).exponential_(generator=self.generators[0])
+            return scores.float() / self.sampling.temperature - torch.log(waited)
         logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
         if self.sampling.top_p < 1:
             logprobs = keep_nucleus(logprobs, self.sampling.top_p)
@@ -67,7 +71,7 @@ def keep_nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
     return torch.full_like(logprobs, float("-inf")).scatter(-1, index, ordered)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample_batch(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], seeds: Sequence[int] | int, sampling: Sampling
 ) -> list[Sampled]:

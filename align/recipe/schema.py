@@ -231,11 +231,9 @@ class DPO(Training):
     """Peak learning rate of AdamW."""
 
 
-class PPO(Learning):
-    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022): answer, be scored, do better. A KL
-    penalty holds it to the policy it starts from."""
+class Online(Learning):
+    """What every stage has that learns from scores of the policy's own answers. One word swaps one for another."""
 
-    kind: Literal["ppo"]
     model: str
     """The policy to improve, which is also the reference."""
     prompts: str
@@ -244,24 +242,40 @@ class PPO(Learning):
     """A reward stage's name, `{rules: judge.py}`, or a list of these, whose scores are added."""
     reward_weights: list[float] = Field(default_factory=list)
     """What each of several rewards counts; 1 each if left out."""
-    demonstrations: str | None = None
-    """Examples whose likelihood is kept up meanwhile (PPO-ptx; Ouyang et al. 2022, eq. 2)."""
     batch_size: int = Field(default=64, ge=1)
-    """Episodes (a prompt and an answer) of a rollout."""
-    ppo_epochs: int = Field(default=4, ge=1)
-    """Passes over a rollout."""
-    minibatches: int = Field(default=1, ge=1)
-    """Parts a rollout is divided into; each gives an optimizer step."""
+    """Answers that are sampled and learnt from together."""
     learning_rate: float = Field(default=1e-5, gt=0)
     """Peak learning rate of the policy: 1e-5 suits LoRA, 3e-6 full fine-tuning of a large model."""
     kl_coef: float = Field(default=0.05, ge=0)
-    """Weight of the KL penalty in the reward."""
-    kl_budget: float | None = Field(default=None, gt=0)
-    """Stop when answers to held-out prompts are so many nats from the reference, and end with the best before."""
+    """Weight of the pull towards the reference."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature of the answers to learn from."""
     max_new_tokens: int = Field(default=256, ge=1)
     """Longest answer in tokens."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Online:
+        rewards = len(self.reward) if isinstance(self.reward, list) else 1
+        if rewards == 0:
+            raise ValueError("reward: is an empty list; name a reward stage or {rules: judge.py}")
+        if self.reward_weights and len(self.reward_weights) != rewards:
+            raise ValueError(f"reward_weights: has {len(self.reward_weights)} entries for {rewards} rewards")
+        return self
+
+
+class PPO(Online):
+    """Proximal policy optimisation (Schulman et al. 2017; Ouyang et al. 2022): answer, be scored, do better. A KL
+    penalty holds it to the policy it starts from."""
+
+    kind: Literal["ppo"]
+    demonstrations: str | None = None
+    """Examples whose likelihood is kept up meanwhile (PPO-ptx; Ouyang et al. 2022, eq. 2)."""
+    ppo_epochs: int = Field(default=4, ge=1)
+    """Passes over a rollout."""
+    minibatches: int = Field(default=1, ge=1)
+    """Parts a rollout is divided into; each gives an optimizer step."""
+    kl_budget: float | None = Field(default=None, gt=0)
+    """Stop when answers to held-out prompts are so many nats from the reference, and end with the best before."""
     value: Literal["auto", "separate", "shared"] = "auto"
     """The value model: weights of its own, from the reward model where that fits; a head on the policy's trunk; or
     `auto`: weights of its own where the reward model fits."""
@@ -269,15 +283,40 @@ class PPO(Learning):
     """Rollouts between two looks at the held-out prompts."""
 
     @model_validator(mode="after")
-    def _weights_fit(self) -> PPO:
-        rewards = len(self.reward) if isinstance(self.reward, list) else 1
-        if rewards == 0:
-            raise ValueError("reward: is an empty list; name a reward stage or {rules: judge.py}")
-        if self.reward_weights and len(self.reward_weights) != rewards:
-            raise ValueError(f"reward_weights: has {len(self.reward_weights)} entries for {rewards} rewards")
+    def _parts_fit(self) -> PPO:
         if self.minibatches > self.batch_size:
             raise ValueError(f"minibatches {self.minibatches} is more than the {self.batch_size} episodes of a rollout")
         return self
+
+
+class Grouped(Online):
+    """What GRPO and RLOO have: an answer is measured against others to the same prompt, so no value model is needed."""
+
+    per_prompt: int = Field(default=8, ge=2)
+    """Answers to a prompt that are measured against each other; divides batch_size."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Answers in memory at once during updates; divides batch_size. Default: the whole batch up to 8."""
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Grouped:
+        for name, value in (("per_prompt", self.per_prompt), ("micro_batch", self.micro_batch or 1)):
+            if self.batch_size % value:
+                raise ValueError(f"{name} {value} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class GRPO(Grouped):
+    """Group relative policy optimisation (Shao et al. 2024), by TRL."""
+
+    kind: Literal["grpo"]
+    kl_coef: float = Field(default=0.0, ge=0)
+    """Weight of the pull towards the reference, as a loss; 0, the usual today, needs no reference."""
+
+
+class RLOO(Grouped):
+    """REINFORCE with the other answers' mean as baseline (Ahmadian et al. 2024), by TRL."""
+
+    kind: Literal["rloo"]
 
 
 class Evaluate(StageBase):
@@ -324,7 +363,9 @@ class Export(StageBase):
     """The policy to export."""
 
 
-Stage = Annotated[Pretrain | SFT | Sample | Rank | Reward | DPO | PPO | Evaluate | Export, Field(discriminator="kind")]
+Stage = Annotated[
+    Pretrain | SFT | Sample | Rank | Reward | DPO | PPO | GRPO | RLOO | Evaluate | Export, Field(discriminator="kind")
+]
 
 
 class Recipe(Strict):
@@ -356,6 +397,8 @@ STAGES: dict[str, type[StageBase]] = {
     "reward": Reward,
     "dpo": DPO,
     "ppo": PPO,
+    "grpo": GRPO,
+    "rloo": RLOO,
     "evaluate": Evaluate,
     "export": Export,
 }

@@ -34,12 +34,16 @@ OURS: dict[str, str] = {
     "num_train_epochs": "use `epochs` of the stage",
     "max_steps": "use `max_steps` of the stage",
     "max_length": "use `max_length` of the stage",
-    "beta": "use `beta` of the stage",
+    "beta": "use `beta` (dpo) or `kl_coef` (grpo, rloo) of the stage",
     "loss_type": "use `loss` of the stage",
     "packing": "use `packing` of the stage",
     "rollout_batch_size": "use `batch_size` of the stage, the episodes of a rollout",
     "num_ppo_epochs": "use `ppo_epochs` of the stage",
     "num_mini_batches": "use `minibatches` of the stage",
+    "num_generations": "use `per_prompt` of the stage",
+    "generation_batch_size": "use `batch_size` of the stage",
+    "steps_per_generation": "use `batch_size` of the stage",
+    "reward_weights": "use `reward_weights` of the stage",
     "max_completion_length": "use `max_new_tokens` of the stage",
     "temperature": "use `temperature` of the stage",
     "kl_coef": "use `kl_coef` of the stage",
@@ -133,8 +137,8 @@ OURS: dict[str, str] = {
 }
 """Argument that align sets itself -> the recipe's field to use instead."""
 
-ALLOWED_ANYWAY = {("sft", "loss_type")}
-"""SFT's loss is not `loss:` of the recipe, which only DPO has."""
+ALLOWED_ANYWAY = {("sft", "loss_type"), ("grpo", "loss_type"), ("ppo", "generation_batch_size")}
+"""`loss:` of the recipe is DPO's alone; PPO samples in batches of its own choice."""
 
 GONE = {
     "warmup_ratio": "write `warmup_steps`; a number below 1 is a share of all steps",
@@ -206,6 +210,8 @@ CONFIGS = {
     "reward": "trl.RewardConfig",
     "dpo": "trl.DPOConfig",
     "ppo": "align.trainers.ppo.config.PPOConfig",
+    "grpo": "trl.GRPOConfig",
+    "rloo": "trl.RLOOConfig",
 }
 
 

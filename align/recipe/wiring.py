@@ -17,6 +17,8 @@ MAKES: dict[str, str] = {
     "reward": "reward_model",
     "dpo": "policy",
     "ppo": "policy",
+    "grpo": "policy",
+    "rloo": "policy",
     "evaluate": "evaluation",
     "export": "export",
 }
@@ -38,6 +40,8 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
         "reward": ("reward_model",),
         "demonstrations": ("demonstrations", *COMPARED),
     },
+    "grpo": {"model": ("policy",), "prompts": ASKED, "reward": ("reward_model",)},
+    "rloo": {"model": ("policy",), "prompts": ASKED, "reward": ("reward_model",)},
     "evaluate": {
         "models": ("policy",),
         "prompts": ASKED,

@@ -20,7 +20,15 @@ from align.report.pictures import measure
 from align.report.story import TAUGHT, quantity, readable, row_counts, setting
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-TAGS = {"sft": "sft", "dpo": "dpo", "ppo": "ppo", "reward": "reward-model", "pretrain": "from-scratch"}
+TAGS = {
+    "sft": "sft",
+    "dpo": "dpo",
+    "ppo": "ppo",
+    "grpo": "grpo",
+    "rloo": "rloo",
+    "reward": "reward-model",
+    "pretrain": "from-scratch",
+}
 """Stage kind -> tag on the hub."""
 
 

@@ -22,6 +22,8 @@ TAUGHT: dict[str, tuple[str, str]] = {
     "reward": ("Learn what is preferred", "A reward model learns from comparisons which answer is the better one."),
     "dpo": ("Practise", "The policy moves towards preferred answers, held to where it started."),
     "ppo": ("Practise", "The policy answers, is scored, and does better, held to where it started."),
+    "grpo": ("Practise", "The policy's answers to a prompt are scored against each other; the better become likelier."),
+    "rloo": ("Practise", "Each of the policy's answers is measured against the mean of the others to its prompt."),
     "evaluate": ("The exam", "Questions that nobody has trained on, answered by every policy and marked alike."),
     "export": ("Go out", "The model leaves the run folder as ordinary files with a model card."),
 }

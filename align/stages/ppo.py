@@ -12,7 +12,7 @@ from align.data.records import Message
 from align.judges.rules import RulesJudge
 from align.models.load import load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
-from align.recipe.schema import PPO, ByRules
+from align.recipe.schema import PPO, ByRules, Online
 from align.stages.sample import distinct_prompts
 from align.stages.sft import cut_rows, read_examples
 from align.trainers.ppo.config import PPOConfig
@@ -63,7 +63,7 @@ def prompt_rows(inputs: Inputs, split: str) -> list[dict[str, Any]]:
     return [{"prompt": p.prompt, "reference": p.reference, "tags": p.tags} for p in prompts]
 
 
-def rewards_of(settings: PPO, inputs: Inputs, context: Context) -> list[Any]:
+def rewards_of(settings: Online, inputs: Inputs, context: Context) -> list[Any]:
     """What the trainer takes as rewards: folders of reward models, and a function for each rules file."""
     folders = {artifact.name: artifact.path for artifact in inputs.all("reward")}
     given = settings.reward if isinstance(settings.reward, list) else [settings.reward]

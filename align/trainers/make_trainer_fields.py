@@ -32,6 +32,8 @@ def trainer_fields() -> dict[str, Any]:
         "reward": trl.RewardConfig,
         "dpo": trl.DPOConfig,
         "ppo": PPOConfig,
+        "grpo": trl.GRPOConfig,
+        "rloo": trl.RLOOConfig,
     }
     fields = {kind: config_fields(config) for kind, config in configs.items()}
     return {"fields": fields, "dpo_loss_types": dpo_loss_types(trl.DPOConfig)}

@@ -17,20 +17,20 @@ from align.artifacts import METRICS
 from align.contract import RESUME, Context, Metrics
 from align.errors import TrainingError
 from align.models.device import pick_device, pick_dtype
-from align.recipe.schema import Learning, Training
+from align.recipe.schema import Grouped, Learning, Training
 
 COMPLETE = "complete"
 """Marker in a checkpoint that was written whole; a kill while saving leaves one without."""
 
 
-def micro_batch(settings: Training) -> int:
+def micro_batch(settings: Training | Grouped) -> int:
     """Sequences in memory at once: as asked, or the largest divisor of the batch that is at most 8."""
     if settings.micro_batch:
         return settings.micro_batch
     return max(n for n in range(1, min(8, settings.batch_size) + 1) if settings.batch_size % n == 0)
 
 
-def training_arguments(config_class: Any, settings: Training, out: Path, context: Context, **own: Any) -> Any:
+def training_arguments(config_class: Any, settings: Training | Grouped, out: Path, context: Context, **own: Any) -> Any:
     """A TrainingArguments of `config_class` from a stage's settings; `own` are the stage's further arguments.
 
     The recipe's `trainer:` block comes last; names that we set ourselves were refused when the recipe was checked.

@@ -38,7 +38,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
     num_ppo_epochs: int = _option(4, "Passes over a rollout.")
     num_mini_batches: int = _option(1, "Parts that a rollout is divided into; each gives one optimizer step.")
     micro_batch_tokens: int | None = _option(
-        None, "Tokens in memory at once during updates. Default: 16384 on a GPU, 4096 on a CPU."
+        None, "Tokens in memory at once during updates. Default: 16384 on a GPU, half a GiB's worth on a CPU."
     )
     generation_batch_size: int | None = _option(None, "Answers sampled at once. Default: the rollout's episodes.")
     max_completion_length: int = _option(256, "Longest answer in tokens.")
@@ -91,30 +91,30 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gradient_accumulation_steps != 1:
-            raise _wrong("gradient_accumulation_steps", self.gradient_accumulation_steps, "1; use micro_batch_tokens")
-        if self.fp16:
-            raise _wrong("fp16", True, "bf16, or neither: a skipped update would break fp16's gradient scaler")
-        least = {"rollout_batch_size": 1, "num_ppo_epochs": 1, "num_mini_batches": 1, "max_completion_length": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise _wrong(name, getattr(self, name), f"at least {low}")
-        if self.num_mini_batches > self.rollout_batch_size:
-            raise _wrong("num_mini_batches", self.num_mini_batches, f"at most the {self.rollout_batch_size} episodes")
-        if self.temperature <= 0:
-            raise _wrong("temperature", self.temperature, "above 0: PPO learns from answers that vary")
-        if self.value_model not in ("auto", "separate", "shared"):
-            raise _wrong("value_model", self.value_model, "auto, separate or shared")
-        if self.value_warmup and self.value_model == "shared":
-            raise _wrong("value_warmup", self.value_warmup, "0 for a shared trunk, which it would move")
-        if not 0 <= self.gamma <= 1 or not 0 <= self.lam <= 1:
-            raise _wrong("gamma, lam", (self.gamma, self.lam), "between 0 and 1")
+        most = self.rollout_batch_size
+        refused = [
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps != 1, "1; use micro_batch_tokens"),
+            ("fp16", self.fp16, "bf16, or neither: a skipped update would break fp16's gradient scaler"),
+            ("world_size", self.world_size > 1, "1 process: start it without accelerate launch or torchrun"),
+            ("rollout_batch_size", most < 1, "at least 1"),
+            ("num_ppo_epochs", self.num_ppo_epochs < 1, "at least 1"),
+            ("max_completion_length", self.max_completion_length < 1, "at least 1"),
+            ("num_mini_batches", not 1 <= self.num_mini_batches <= most, f"1 to {most}, the episodes of a rollout"),
+            ("temperature", self.temperature <= 0, "above 0: PPO learns from answers that vary"),
+            ("value_model", self.value_model not in ("auto", "separate", "shared"), "auto, separate or shared"),
+            (
+                "value_warmup",
+                self.value_warmup and self.value_model == "shared",
+                "0: a shared trunk would move too",
+            ),
+            ("gamma", not 0 <= self.gamma <= 1, "0 to 1"),
+            ("lam", not 0 <= self.lam <= 1, "0 to 1"),
+        ]
+        for name, wrong, allowed in refused:
+            if wrong:
+                raise RecipeError(f"{name} is {getattr(self, name)}", where="PPOConfig", allowed=allowed)
 
     @property
     def updates_per_rollout(self) -> int:
         """Optimizer steps that a rollout gives."""
         return self.num_ppo_epochs * self.num_mini_batches
-
-
-def _wrong(name: str, found: Any, allowed: str) -> RecipeError:
-    return RecipeError(f"{name} is {found}", where="PPOConfig", allowed=allowed)

@@ -122,6 +122,15 @@ class Scores:
     raw: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class Handling:
+    """How scores are handled; PPOConfig has the same fields."""
+
+    missing_eos_penalty: float = 1.0
+    score_clip: float | None = 10.0
+    uncertainty_coef: float = 0.0
+
+
 class Rewards:
     """Several sources as one score: each reward model normalised, all weighted and added.
 

@@ -145,6 +145,17 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
+def tokens_that_fit(causal: Any, device: torch.device) -> int:
+    """Tokens whose activations take about half a GiB on a CPU, in float32; 16384 on a GPU, where they are checkpointed.
+
+    A layer keeps some 80 bytes a token for each unit of its width (Korthikanti et al. 2022, eq. 2, in float32).
+    """
+    if device.type == "cuda":
+        return 16384
+    config = causal.config.get_text_config()
+    return int(min(max((1 << 29) // (80 * config.hidden_size * config.num_hidden_layers), 256), 16384))
+
+
 def collate(prompts: Sequence[list[int]], answers: Sequence[list[int]], device: torch.device) -> Tokens:
     """Episodes as one flush-left batch."""
     width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
@@ -156,7 +167,6 @@ def collate(prompts: Sequence[list[int]], answers: Sequence[list[int]], device: 
     )
 
 
-@torch.no_grad()
 def look_back(
     model: ActorCritic, reference: Reference, episodes: Sequence[Episode], args: Any, budget: int
 ) -> dict[str, Tensor]:
@@ -165,6 +175,14 @@ def look_back(
     The policy's log-probabilities come from the forward pass that updates use, not from generation, whose kernels give
     slightly different numbers.
     """
+    with torch.inference_mode():
+        found = _look_back(model, reference, episodes, args, budget)
+    return {name: values.clone() for name, values in found.items()}  # what is made in there cannot be trained with
+
+
+def _look_back(
+    model: ActorCritic, reference: Reference, episodes: Sequence[Episode], args: Any, budget: int
+) -> dict[str, Tensor]:
     device = next(model.parameters()).device
     longest = max(len(e.answer_ids) for e in episodes)
     shape = (len(episodes), longest)

@@ -45,11 +45,12 @@ from align.trainers.ppo.rollout import (
     prompts_of_rollout,
     read_prompts,
     sample_episodes,
+    tokens_that_fit,
 )
 from align.trainers.ppo.shared import share_base
 from align.trainers.ppo.start import assemble, open_policy, settle_value_model
 from align.trainers.ppo.state import BEST, load_state, load_weights, save_state, save_weights, was_over_budget
-from align.trainers.ppo.watch import explained_variance, figures_of, write_samples
+from align.trainers.ppo.watch import assert_no_kl, explained_variance, figures_of, write_samples
 
 
 class PPOTrainer(Trainer):  # type: ignore[misc]
@@ -101,7 +102,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         )
         self.reference.policy.to(args.device)
         check_head(actor.policy, self.asked[0].ids[:64], args.bf16)
-        self.budget = args.micro_batch_tokens or (16384 if args.device.type == "cuda" else 4096)
+        self.budget = args.micro_batch_tokens or tokens_that_fit(actor.policy, args.device)
         self.kl = adv.KLController(args.kl_coef, args.kl_target, args.kl_horizon)
         self.experience: Experience | None = None
         self.pending: dict[str, list[float]] = defaultdict(list)
@@ -387,14 +388,3 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_state(self, Path(resume_from_checkpoint))
-
-
-def assert_no_kl(logprobs: Tensor, reference: Tensor, *, bf16: bool) -> None:
-    """Raise TrainingError unless policy and reference agree before the first update, on every token."""
-    gap = float((logprobs - reference).abs().max())
-    if not gap <= (0.05 if bf16 else 1e-4):
-        raise TrainingError(
-            f"before the first update policy and reference differ by {gap:.4f} nats on a token",
-            where="the reference policy",
-            remedy="this is a fault in the toolkit; please report it with the recipe",
-        )

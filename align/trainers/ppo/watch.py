@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from align.errors import TrainingError
 from align.trainers.ppo import advantages as adv
 from align.trainers.ppo.drift import signals
 from align.trainers.ppo.rewards import Episode, Scores
@@ -55,3 +56,14 @@ def write_samples(file: Path, step: int, episodes: Sequence[Episode], scores: Sc
                 "rewards": {name: values[i] for name, values in scores.raw.items()},
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def assert_no_kl(logprobs: Tensor, reference: Tensor, *, bf16: bool) -> None:
+    """Raise TrainingError unless policy and reference agree before the first update, on every token."""
+    gap = float((logprobs - reference).abs().max())
+    if not gap <= (0.05 if bf16 else 1e-4):
+        raise TrainingError(
+            f"before the first update policy and reference differ by {gap:.4f} nats on a token",
+            where="the reference policy",
+            remedy="this is a fault in the toolkit; please report it with the recipe",
+        )

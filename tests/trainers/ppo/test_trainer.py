@@ -479,7 +479,7 @@ def test_a_model_whose_logits_are_not_its_heads(tmp_path: Path) -> None:
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"value_model": "own"}, "value_model is own"),
         ({"value_warmup": 1, "value_model": "shared"}, "value_warmup is 1"),
-        ({"lam": 1.5}, "gamma, lam"),
+        ({"lam": 1.5}, "lam is 1.5"),
         ({"fp16": True}, "fp16 is True"),
     ],
 )
