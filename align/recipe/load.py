@@ -18,7 +18,8 @@ from pydantic_core import ErrorDetails
 from align.recipe import words
 from align.recipe.document import Document, Place, Problem, field_path, lookup, raise_problems, read_document
 from align.recipe.find import missing_recipe
-from align.recipe.schema import STAGES, Recipe, Source
+from align.recipe.schema import Recipe, Source
+from align.recipe.wiring import STAGES
 
 SCHEMA = "`align schema` prints every field with its type, unit and default"
 

@@ -199,30 +199,30 @@ class Rank(StageBase):
     """Who ranks: `{rules: judge.py}`, `{reward: STAGE}` or `{file: SOURCE}`."""
 
 
-class Reward(Training):
+class Comparing(Training):
+    """What stages have that learn from comparisons."""
+
+    data: str | list[str]
+    """Rankings or preferences."""
+    pairs: Pairs = "all"
+    """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
+    or those between neighbouring ranks. For training rows; held-out accuracy counts all."""
+
+
+class Reward(Comparing):
     """A reward model (Bradley-Terry) from rankings or preferences: be compared."""
 
     kind: Literal["reward"]
     model: str
     """The policy whose weights the reward model starts from."""
-    data: str | list[str]
-    """Rankings or preferences."""
-    pairs: Pairs = "all"
-    """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
-    or those between neighbouring ranks. For training rows; held-out accuracy counts all."""
 
 
-class DPO(Training):
+class DPO(Comparing):
     """Direct preference optimisation (Rafailov et al. 2023); the reference is the policy it starts from."""
 
     kind: Literal["dpo"]
     model: str
     """The policy to improve, which is also the reference."""
-    data: str | list[str]
-    """Rankings or preferences."""
-    pairs: Pairs = "all"
-    """Comparisons to take from a ranking: every strict one, those its best answers win, the best against the worst,
-    or those between neighbouring ranks. For training rows; held-out accuracy counts all."""
     beta: float = Field(default=0.1, gt=0)
     """Strength of the pull towards the reference."""
     loss: str | list[str] = "sigmoid"
@@ -387,19 +387,3 @@ class Recipe(Strict):
     """Where trainers log besides the run folder."""
     stages: list[Stage] = Field(min_length=1)
     """The steps, in order. A stage reads sources and stages before it."""
-
-
-STAGES: dict[str, type[StageBase]] = {
-    "pretrain": Pretrain,
-    "sft": SFT,
-    "sample": Sample,
-    "rank": Rank,
-    "reward": Reward,
-    "dpo": DPO,
-    "ppo": PPO,
-    "grpo": GRPO,
-    "rloo": RLOO,
-    "evaluate": Evaluate,
-    "export": Export,
-}
-"""Stage kind -> its settings."""

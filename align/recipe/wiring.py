@@ -1,13 +1,43 @@
-"""What fits where: `ROLES` says which artifact kinds each role of a stage accepts, `MAKES` what a stage leaves behind.
+"""The kinds of stages, and what fits where.
 
-`align/recipe/check.py` holds a recipe against both before anything runs.
+`ROLES` says which artifact kinds each role of a stage accepts, `MAKES` what a stage leaves behind; `check.py` holds a
+recipe against both before anything runs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from align.recipe.schema import ByRules, StageBase
+from align.recipe.schema import (
+    DPO,
+    GRPO,
+    PPO,
+    RLOO,
+    SFT,
+    ByRules,
+    Evaluate,
+    Export,
+    Pretrain,
+    Rank,
+    Reward,
+    Sample,
+    StageBase,
+)
+
+STAGES: dict[str, type[StageBase]] = {
+    "pretrain": Pretrain,
+    "sft": SFT,
+    "sample": Sample,
+    "rank": Rank,
+    "reward": Reward,
+    "dpo": DPO,
+    "ppo": PPO,
+    "grpo": GRPO,
+    "rloo": RLOO,
+    "evaluate": Evaluate,
+    "export": Export,
+}
+"""Stage kind -> its settings."""
 
 MAKES: dict[str, str] = {
     "pretrain": "policy",

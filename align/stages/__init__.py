@@ -6,7 +6,8 @@ import importlib
 from pathlib import Path
 
 from align.contract import Context, Inputs, Metrics
-from align.recipe.schema import STAGES, StageBase
+from align.recipe.schema import StageBase
+from align.recipe.wiring import STAGES
 
 
 def run_stage(settings: StageBase, inputs: Inputs, out: Path, context: Context) -> Metrics:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from align.recipe import schema as contract
 from align.recipe.json_schema import DIALECT, json_schema
-from align.recipe.schema import STAGES, StageBase
-from align.recipe.wiring import MAKES, ROLES
+from align.recipe.schema import StageBase
+from align.recipe.wiring import MAKES, ROLES, STAGES
 
 CLASSES = [
     value

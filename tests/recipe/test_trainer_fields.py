@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 
-from align.recipe.schema import STAGES, Learning
+from align.recipe.schema import Learning
 from align.recipe.trainer_arguments import ALLOWED_ANYWAY, CONFIGS, FIELDS_FILE, GONE, OURS, dpo_loss_types, fields_of
+from align.recipe.wiring import STAGES
 from align.trainers.make_trainer_fields import render, trainer_fields
 
 
