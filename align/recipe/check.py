@@ -106,8 +106,10 @@ def _reference_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase
         place: Place = ("stages", index, *role.split("."))
         for name in {name for name in names if names.count(name) > 1}:
             yield Problem(place, f"`{role}` names `{name}` twice", "each name once", "delete one of the two")
+        written = getattr(stage, role, None)  # among the names of a list there may be rules files
         for number, name in enumerate(names):
-            here = (*place, number) if (*place, number) in loaded.lines else place
+            at = (*place, written.index(name) if isinstance(written, list) else number)
+            here = at if at in loaded.lines else place
             item = items.get(name)
             fitting = [other for other in before if other.kind in ROLES[kind][role]]
             if item is None:
