@@ -76,7 +76,7 @@ def test_a_run_leaves_these_files_and_no_other(finished: Finished) -> None:
         "sft": trained | model,
         "answers": logs | {"train.jsonl", "heldout.jsonl"},
         "rankings": logs | {"train.jsonl", "heldout.jsonl"},
-        "reward": trained | {"adapter_config.json", "adapter_model.safetensors", "policy.json"},
+        "reward": trained | {"adapter_config.json", "adapter_model.safetensors", "policy.json", "scale.json"},
         "dpo": trained | {"adapter_config.json", "adapter_model.safetensors", "policy.json"},
         "result": logs | {"evaluation.json", "answers.jsonl"},
         "final": logs | tokenizer | model | {"README.md"},
