@@ -30,7 +30,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
     value_learning_rate: float | None = _option(None, "Peak learning rate of the value model. Default: learning_rate.")
     lr_scheduler_type: str = _option("linear", "Learning rate schedule, from the peak to 0.")
     adam_beta2: float = _option(0.95, "Beta2 of AdamW.")
-    adam_epsilon: float = _option(1e-5, "Epsilon of AdamW (Huang et al. 2024, detail 6).")
+    adam_epsilon: float = _option(1e-5, "Epsilon of AdamW (Huang et al. 2024).")
     logging_steps: float = _option(1, "Log every so many updates.")
     max_grad_norm: float = _option(1.0, "Gradients are clipped to this norm, the policy's and the value model's apart.")
 
@@ -57,9 +57,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
     whiten_advantages: bool = _option(True, "Shift and scale a rollout's advantages to mean 0 and variance 1.")
     whiten_rewards: bool = _option(False, "Scale a rollout's rewards to variance 1, the mean kept.")
     cliprange: float = _option(0.2, "Clip of the policy's ratio (Schulman et al. 2017, eq. 7).")
-    dual_clip: float | None = _option(
-        None, "Bound on the loss at negative advantages, such as 3 (Ye et al. 2020, eq. 5)."
-    )
+    dual_clip: float | None = _option(None, "Bound on the loss at negative advantages, such as 3 (Ye et al. 2020).")
     cliprange_value: float | None = _option(0.2, "Clip of the value around the rollout's; null: none.")
     vf_coef: float = _option(0.1, "Weight of the value loss.")
     ratio_threshold: float = _option(10.0, "An update is skipped where the mean ratio is above.")

@@ -229,8 +229,8 @@ def head_of(base: Any) -> Callable[[Tensor], Tensor]:
 def check_head(causal: Any, ids: list[int], bf16: bool) -> None:
     """Raise ModelError unless `head_of` gives the log-probabilities of the model's own forward pass on some tokens."""
     base, device = base_of(causal), next(causal.parameters()).device
-    tokens = Tokens(torch.tensor([ids], device=device), torch.tensor([1]), torch.tensor([len(ids) - 1]))
-    tokens = Tokens(tokens.ids, tokens.prompt_lengths.to(device), tokens.answer_lengths.to(device))
+    lengths = torch.tensor([1, len(ids) - 1], device=device)
+    tokens = Tokens(torch.tensor([ids], device=device), lengths[:1], lengths[1:])
     found = answer_logprobs(causal, tokens, 1.0)[0]
     own = torch.log_softmax(base(input_ids=tokens.ids, use_cache=False).logits[0, :-1].float(), dim=-1)
     gap = float((found - own.gather(1, tokens.ids[0, 1:, None])[:, 0]).abs().max())
@@ -244,7 +244,7 @@ def check_head(causal: Any, ids: list[int], bf16: bool) -> None:
 
 
 def no_dropout(model: nn.Module) -> None:
-    """Turn dropout off everywhere: with it the ratio would not start at 1 (Huang et al. 2024, detail 20)."""
+    """Turn dropout off everywhere: with it the ratio would not start at 1."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

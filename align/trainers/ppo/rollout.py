@@ -39,7 +39,6 @@ class Experience:
     answer_ids: list[list[int]]
     mask: Tensor
     logprobs: Tensor
-    reference: Tensor
     values: Tensor
     advantages: Tensor
     returns: Tensor
@@ -148,7 +147,7 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def tokens_that_fit(causal: Any, device: torch.device) -> int:
     """Tokens whose activations take about half a GiB on a CPU, in float32; 16384 on a GPU, where they are checkpointed.
 
-    A layer keeps some 80 bytes a token for each unit of its width (Korthikanti et al. 2022, eq. 2, in float32).
+    The 80 bytes that a layer keeps for each token and unit of its width are a round guess, not a measurement.
     """
     if device.type == "cuda":
         return 16384

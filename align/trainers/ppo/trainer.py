@@ -173,7 +173,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
             self.stop_over_budget()
         self.rest_skipped = False
         ids = ([e.prompt_ids for e in episodes], [e.answer_ids for e in episodes])
-        return Experience(*ids, mask, logprobs, reference, values, advantages, returns)
+        return Experience(*ids, mask, logprobs, values, advantages, returns)
 
     def minibatch(self, number: int, update: int) -> list[int]:
         """The episodes of one update: each PPO epoch shuffles anew and deals them into `num_mini_batches` parts."""
