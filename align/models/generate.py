@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from align.data.chat import decode_answer, stop_ids
+from align.models.decode import Choose, can_decode, decode
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Sampled:
     finished: bool
 
 
-class SeededNoise:
-    """A logits processor: temperature, nucleus, then Gumbel noise from each row's own generator, or one for the batch.
+class SeededChoice:
+    """Samples tokens: temperature, nucleus, then Gumbel noise from each row's own generator, or one for the batch.
 
-    scores: [B, V] logits; returns [B, V] perturbed log-probabilities whose argmax is the sample.
+    scores: [R, V] logits of the batch's `rows` [R]; returns the token ids [R] with the largest perturbed
+    log-probability.
     """
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int] | int, device: torch.device) -> None:
@@ -45,22 +47,24 @@ class SeededNoise:
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in of_rows]
         self.together = isinstance(seeds, int)
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         if self.together and self.sampling.top_p == 1:
             # -log of an exponential is Gumbel too, and where the largest is taken logits need no normalising.
             waited = torch.empty_like(scores, dtype=torch.float32).exponential_(generator=self.generators[0])
-            return scores.float() / self.sampling.temperature - torch.log(waited)
+            return (scores.float() / self.sampling.temperature - torch.log(waited)).argmax(dim=-1)
         logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
         if self.sampling.top_p < 1:
             logprobs = keep_nucleus(logprobs, self.sampling.top_p)
-        rows, size = scores.shape
-        shape = (rows, size) if self.together else (size,)
-        drawn = [torch.rand(shape, generator=g, device=scores.device) for g in self.generators]
-        uniform = drawn[0] if self.together else torch.stack(drawn)
+        size, device = scores.shape[-1], scores.device
+        if self.together:
+            uniform = torch.rand(scores.shape, generator=self.generators[0], device=device)
+        else:
+            of_rows = [self.generators[row] for row in rows.tolist()]
+            uniform = torch.stack([torch.rand((size,), generator=g, device=device) for g in of_rows])
         tiny = torch.finfo(torch.float32).tiny
         exponential = (-torch.log(uniform.clamp(min=tiny))).clamp(min=tiny)
         gumbel = -torch.log(exponential)
-        return logprobs + gumbel
+        return (logprobs + gumbel).argmax(dim=-1)
 
 
 def keep_nucleus(logprobs: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -78,13 +82,8 @@ def sample_batch(
     """Answer each prompt once. prompts: token ids per row. Returns one `Sampled` per row.
 
     seeds: one per row, so that an answer does not depend on what else is in the batch; or one for the whole batch,
-    which is faster where batches are always made the same way.
-
-    A clean generation config is swapped in while sampling: unset fields of one passed by hand would be inherited from
-    the model's own (repetition penalties, top_k), and the answers would come from another distribution.
+    which is faster where batches are always made the same way. The model's own generation settings have no effect.
     """
-    from transformers import GenerationConfig, LogitsProcessorList
-
     device = next(model.parameters()).device
     width = max(len(p) for p in prompts)
     owner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -92,22 +91,49 @@ def sample_batch(
     pad = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id  # it is masked: any id will do
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    noise = LogitsProcessorList([SeededNoise(sampling, seeds, device)] if sampling.temperature > 0 else [])
-    kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=pad)
+    choose = SeededChoice(sampling, seeds, device) if sampling.temperature > 0 else _likeliest
     was_training = model.training
     model.eval()
     try:
+        answer = decode if can_decode(owner) else generate
+        answers = answer(model, ids, seen, choose, stops, sampling.max_new_tokens)
+    finally:
+        model.train(was_training)
+    return [_cut(tokenizer, row, stops) for row in answers]
+
+
+def _likeliest(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return logits.argmax(dim=-1)
+
+
+def generate(
+    model: Any, ids: torch.Tensor, seen: torch.Tensor, choose: Choose, stops: list[int], limit: int
+) -> list[list[int]]:
+    """What `decode` does, by transformers' own loop, for models that `decode` does not fit.
+
+    A clean generation config is swapped in while sampling: unset fields of one passed by hand would be inherited from
+    the model's own (repetition penalties, top_k), and the answers would come from another distribution.
+    """
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    rows = torch.arange(len(ids), device=ids.device)
+
+    def chosen(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        picked = choose(logits, rows)
+        return torch.full_like(logits, float("-inf")).scatter(-1, picked[:, None], 0.0)
+
+    processors = LogitsProcessorList()
+    processors.append(chosen)  # type: ignore[arg-type]  # any callable of the two will do
+    kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=stops[0])
+    try:
         out = model.generate(
-            input_ids=ids,
-            attention_mask=seen,
-            do_sample=False,
-            max_new_tokens=sampling.max_new_tokens,
-            logits_processor=noise,
+            input_ids=ids, attention_mask=seen, do_sample=False, max_new_tokens=limit, logits_processor=processors
         )
     finally:
         owner.generation_config = kept
-        model.train(was_training)
-    return [_cut(tokenizer, row, stops) for row in out[:, width:].tolist()]
+    answers: list[list[int]] = out[:, ids.shape[1] :].tolist()
+    return answers
 
 
 def _cut(tokenizer: Any, row: list[int], stops: list[int]) -> Sampled:
