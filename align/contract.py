@@ -41,6 +41,18 @@ class Inputs:
         return artifact
 
 
+@dataclass
+class Interrupt:
+    """The user's wish to stop. A stage that can end at a good place sets `can_wait` meanwhile and looks at `asked`."""
+
+    can_wait: bool = False
+    asked: bool = False
+
+
+class Interrupted(Exception):
+    """A stage has ended at a good place, because the user asked."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage needs to know besides its settings."""
@@ -57,6 +69,7 @@ class Context:
     """Called with what is being done, units done, units in all, and a short note such as the loss."""
     say: Callable[[str], None] = lambda text: None
     """Called with a line the user should read, such as how many rows were cut."""
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     def lora_of(self, settings: Learning) -> Lora | None:
         """The LoRA settings a training stage asks for, the recipe's default folded in; None for full fine-tuning."""

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -28,6 +29,9 @@ from align.recipe.schema import Lora, StageBase
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from align.contract import Interrupt
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -101,7 +105,8 @@ class Worker:
     def run(self, job: Job, event: Event) -> Done:
         """Run a stage and wait for it. Raises the user error it met, SystemLimit if it was killed.
 
-        KeyboardInterrupt ends the stage's process; what it has finished stays in its partial folder.
+        KeyboardInterrupt: training saves a checkpoint and ends, other stages and a second interrupt end at once; what
+        is finished stays in the partial folder.
         """
         self.start()
         ours, theirs = self.context.Pipe(duplex=False)
@@ -113,6 +118,9 @@ class Worker:
         watched.close()
         try:
             return _listen(ours, event, job)
+        except KeyboardInterrupt:
+            _ask_to_stop(process, ours, event)
+            raise
         except EOFError:
             process.join()
             raise _killed(process.exitcode, job) from None
@@ -123,6 +131,19 @@ class Worker:
             if process.is_alive():
                 process.kill()
                 process.join()
+
+
+def _ask_to_stop(process: BaseProcess, pipe: Connection, event: Event) -> None:
+    """Let the stage end at a good place; returns when it has, or at the next KeyboardInterrupt."""
+    if process.pid is None:
+        return
+    os.kill(process.pid, signal.SIGINT)
+    with contextlib.suppress(KeyboardInterrupt, OSError):
+        event("say", ("stopping where it can continue; interrupt again to end at once",))
+        # The interrupt may have cut a message in two, so what still comes is read away unread, lest the stage block.
+        while not select.select([pipe.fileno()], [], [], 0.1)[0] or os.read(pipe.fileno(), 1 << 16):
+            if not process.is_alive():
+                return
 
 
 def _listen(pipe: Connection, event: Event, job: Job) -> Done:
@@ -156,14 +177,25 @@ def _killed(code: int | None, job: Job) -> AlignError:
 
 def _child(job: Job, pipe: Connection, watched: Connection) -> None:
     """The stage's process, from fork to exit."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # our parent decides when to stop
+    from align.contract import Interrupt, Interrupted
+
+    interrupt = Interrupt()
+
+    def stop(*_: Any) -> None:
+        if not interrupt.can_wait:
+            os._exit(1)
+        interrupt.asked = True
+
+    signal.signal(signal.SIGINT, stop)
     threading.Thread(target=_die_with_parent, args=(watched,), daemon=True).start()
     out = Path(job.out)
     message: tuple[Any, ...]
     try:
         hold_folder(out)  # until this process ends
         _redirect_to(out / LOG)
-        message = ("done", *_run(job, pipe))
+        message = ("done", *_run(job, pipe, interrupt))
+    except Interrupted:
+        os._exit(1)
     except BaseException as error:
         user = as_user_error(error, out)
         message = ("error", user.to_dict()) if user else ("crash", traceback.format_exc())
@@ -176,7 +208,7 @@ def _child(job: Job, pipe: Connection, watched: Connection) -> None:
     pipe.send(message)
 
 
-def _run(job: Job, pipe: Connection) -> tuple[dict[str, Any], float, str]:
+def _run(job: Job, pipe: Connection, interrupt: Interrupt) -> tuple[dict[str, Any], float, str]:
     import torch
 
     from align.contract import Context, Inputs
@@ -201,6 +233,7 @@ def _run(job: Job, pipe: Connection) -> tuple[dict[str, Any], float, str]:
         report_to=job.report_to,
         progress=progress,
         say=lambda text: pipe.send(("say", text)),
+        interrupt=interrupt,
     )
     inputs = Inputs({role: [read_artifact(Path(p)) for p in paths] for role, paths in job.inputs.items()})
     device = pick_device()

@@ -279,6 +279,34 @@ def test_control_c_stops_and_the_same_command_continues(finished: Finished, copy
     assert contents(copy.run) == contents(finished.run)
 
 
+def test_control_c_in_training_keeps_the_steps_done(finished: Finished, copy: World) -> None:
+    long = changed(("data: demos, max_steps: 4", "data: demos, max_steps: 3000"))
+    copy.recipe.write_text(long)
+    process = subprocess.Popen(
+        command("run", copy.recipe, "--runs", copy.runs), env=environment(), stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    log = copy.run / "sft.partial" / "logs" / "metrics.jsonl"
+    wait_until(lambda: log.exists() and log.read_text().count("\n") > 20, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopping where it can continue" in err and "Traceback" not in err
+    (kept,) = (copy.run / "sft.partial").rglob("checkpoint-*/complete")
+    step = int(kept.parent.name.split("-")[1])
+    assert 5 <= step < 3000
+    copy.recipe.write_text(long.replace("3000", str(step + 2)))  # another key: begins anew
+    assert states(copy)["sft"][0] == "run"
+    copy.recipe.write_text(long)
+    assert states(copy)["sft"][0] == "continue"
+    with subprocess.Popen(
+        command("run", copy.recipe, "--runs", copy.runs), env=environment(), stderr=subprocess.PIPE, text=True
+    ) as again:
+        assert again.stderr is not None
+        assert any(f"continues from step {step}" in line for line in again.stderr)
+        again.kill()
+
+
 def wait_until(happened: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
     """Poll until `happened()`; fail if the process ends before."""
     assert callable(happened)

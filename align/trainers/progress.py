@@ -14,7 +14,7 @@ import torch
 from transformers import TrainerCallback
 
 from align.artifacts import METRICS
-from align.contract import RESUME, Context, Metrics
+from align.contract import RESUME, Context, Interrupted, Metrics
 from align.errors import TrainingError
 from align.models.device import pick_device, pick_dtype
 from align.recipe.schema import Grouped, Learning, Training
@@ -88,7 +88,9 @@ def run_training(trainer: Any, out: Path, context: Context) -> Metrics:
         context.say(f"continues from step {steps_before}")
     trainer.add_callback(Progress(log, context))
     started = time.monotonic()
+    context.interrupt.can_wait = True
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    context.interrupt.can_wait = False
     seconds = time.monotonic() - started
     steps = trainer.state.global_step
     losses = [r["loss"] for r in read_metrics(log) if "loss" in r]
@@ -149,13 +151,16 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def _save_if_due(self, state: Any, control: Any) -> Any:
         last = state.global_step >= state.max_steps
-        if not last and time.monotonic() - self.saved >= self.context.checkpoint_seconds:
+        due = time.monotonic() - self.saved >= self.context.checkpoint_seconds
+        if not last and (due or self.context.interrupt.asked):
             control.should_save = True
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
         self.saved = time.monotonic()
+        if self.context.interrupt.asked:
+            raise Interrupted
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
