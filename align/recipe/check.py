@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from align.recipe import words
 from align.recipe.document import Place, Problem, raise_problems
+from align.recipe.lengths import length_problems
 from align.recipe.load import Loaded
 from align.recipe.rules_file import ALLOWED, rules_problem
 from align.recipe.schema import DPO, Evaluate, Lora, Sample, Source, StageBase
@@ -254,6 +255,7 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
             (*place, "lora"), "a model made from scratch has no base to adapt", "`none`, or no `lora`", "delete `lora`"
         )
     yield from _rules_problems(loaded, stage, place)
+    yield from length_problems(loaded, {s.name: s for s in loaded.recipe.stages}, stage, place)
     if isinstance(stage, DPO):
         yield from _loss_problems(stage, place)
     if isinstance(stage, Evaluate):

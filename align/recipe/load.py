@@ -228,7 +228,8 @@ def _key_remedy(key: str, known: Iterable[str], place: Place, values: Any) -> st
 
     known = list(known)
     kind = lookup(values, (*place[:2], "kind")) if place[0] == "stages" and len(place) == 3 else None
-    hint = words.meant(SHORT[key]) if SHORT.get(key) in known else words.did_you_mean(key, known)
+    hint = words.meant(SHORT[key]) if SHORT.get(key) in known else ""
+    hint = hint or (_only_in(key, kind) if kind else "") or words.did_you_mean(key, known)
     if hint:
         return hint
     if "trainer" in known and key in OURS:
@@ -236,6 +237,14 @@ def _key_remedy(key: str, known: Iterable[str], place: Place, values: Any) -> st
     if isinstance(kind, str) and "trainer" in known and key in fields_of(kind):
         return f"it is an argument of the trainer: write `trainer: {{{key}: ...}}`"
     return SCHEMA
+
+
+def _only_in(key: str, kind: Any) -> str:
+    """That other kinds of stage have a key, and this one has not; empty if none has."""
+    having = [f"`{name}`" for name, model in STAGES.items() if key in model.model_fields]
+    if not having:
+        return ""
+    return f"only {' and '.join(having)} {'has' if len(having) == 1 else 'have'} it: delete it from `{kind}`"
 
 
 def models_at(place: Place, values: Any) -> list[type[BaseModel]]:

@@ -327,3 +327,27 @@ def test_types_of_values() -> None:
     assert fits(None, ["null"]) and not fits(None, ["str"])
     assert fits(1, ["float"]) and not fits(1.0, ["int"]) and not fits(True, ["int", "float"])
     assert fits([1], ["list"]) and fits({}, ["dict"]) and fits("a", ["str"]) and not fits("1", ["int"])
+
+
+def test_an_answer_as_long_as_the_context(make: Make, folder: Path) -> None:
+    """The context comes from config.json of the policy that the chain starts from, or from a pretrain stage."""
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text('{"text_config": {"max_position_embeddings": 96}}')
+    short = ("judge: reward}", "judge: reward, max_new_tokens: 32}")
+    local = ("path: Qwen/Qwen3-0.6B", "path: ./model")
+    assert (
+        check_recipe(make(local, short, ("sft, prompts: prompts}", "sft, prompts: prompts, max_new_tokens: 95}"))) == []
+    )
+    error = refused(make, short, local, ("sft, prompts: prompts}", "sft, prompts: prompts, max_new_tokens: 96}"))
+    assert "answers of up to 96 tokens leave no room for a prompt: the context of `sft` is 96" in error.found
+    assert error.remedy == "write `max_new_tokens: 48` or less" and "max_new_tokens" in error.where
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "../model"}')
+    adapter = ("path: Qwen/Qwen3-0.6B", "path: ./adapter")
+    error = refused(make, short, adapter, ("sft, prompts: prompts}", "sft, prompts: prompts, max_new_tokens: 96}"))
+    assert "is 96" in error.found
+    pretrain = "{name: sft, kind: pretrain, data: demos, context: 64, max_length: 64}"
+    error = refused(
+        make, short, (SFT, pretrain), ("sft, prompts: prompts}", "sft, prompts: prompts, max_new_tokens: 64}")
+    )
+    assert "the context of `sft` is 64" in error.found

@@ -94,6 +94,10 @@ MISTAKES = {
     "misspelt required key": (
         ("model: sft\n", "modle: sft\n"), 15, r"stages\[4\]\.modle", "unknown key `modle`$", "", "did you mean `model`"
     ),
+    "a key of another kind": (
+        ("beta: 0.2", "minibatches: 2"), 17, r"stages\[4\]\.minibatches", "unknown key `minibatches`", "epochs",
+        "only `ppo` has it: delete it from `dpo`"
+    ),
     "misspelt key in lora": (
         sft("lora: {rank: 3}"), 9, r"stages\[0\]\.lora\.rank", "unknown key `rank`", "r, alpha, dropout", "align schema"
     ),
