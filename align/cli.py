@@ -85,6 +85,9 @@ def run(
         terminal.console.print("nothing to do: every stage is sealed")
     Console(highlight=False).print(summary_table(result.folder, result.order))
     print(f"report: {page}")
+    for artifact in result.artifacts.values():
+        if artifact.kind == "export":
+            print(f"model:  {artifact.path} (its README.md says how to use it)")
 
 
 @app.command()

@@ -98,7 +98,8 @@ def convert(
     typer.echo(f"{len(imported.records)} {kind} written to {out} (read as {imported.format})")
     faults = sum(f.count for f in check_imported(imported) if f.severity == "error")
     if faults:
-        typer.echo(f"{faults} of them have errors that stop a run; --drop-broken leaves them out", err=True)
+        verb = "has an error that stops" if faults == 1 else "have errors that stop"
+        typer.echo(f"{faults} of them {verb} a run; --drop-broken leaves such rows out", err=True)
         raise typer.Exit(3)
 
 
@@ -244,7 +245,8 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
     warnings = sum(f.severity == "warning" for f in findings)
     rows = len(imported.records)
     read = f"{rows} {imported.kind} read as {imported.format}"
-    typer.echo(f"{imported.path}: {read}, {errors} errors, {warnings} kinds of warning")
+    told = f"{errors} error{'s' * (errors != 1)}, {warnings} kind{'s' * (warnings != 1)} of warning"
+    typer.echo(f"{imported.path}: {read}, {told}")
     if errors:
         typer.echo(
             "a run stops at these errors; to leave the rows out: "
@@ -268,7 +270,7 @@ def _print_stats(figures: dict[str, Any]) -> None:
         table.add_row(name, *(f"{value:g}" for value in spread.values()))
     typer.echo(f"{figures['file']}: {figures['kind']}, read as {figures['format']}")
     for name, value in figures.items():
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and (value or name != "rows with Chinese"):
             typer.echo(f"{name}: {value}")
     if figures["tags"]:
         typer.echo("tags: " + ", ".join(f"{tag} {count}" for tag, count in figures["tags"].items()))

@@ -49,7 +49,9 @@ def check_command(path: str, kind: str = "") -> str:
 
 def near(word: str, options: Iterable[str]) -> str:
     """` did you mean ...?` for the option closest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.7)
+    options = list(options)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.7)
+    close = close or [option for option in options if len(word) > 3 and option.startswith(word[:4])]
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
@@ -98,8 +100,14 @@ def validate(kind: str, row: dict[str, Any], place: Place) -> Record:
     except ValidationError as error:
         faults = error.errors()
         # A misspelt field shows up twice, as unknown and as missing; the unknown one has the "did you mean".
-        faults.sort(key=lambda e: e["type"] != "extra_forbidden")
+        # Where no field is like it, the missing one says more.
+        faults.sort(key=lambda e: (not _misspelt(kind, e), e["type"] != "missing", e["type"] != "extra_forbidden"))
         raise _explain(kind, dict(faults[0]), place) from None
+
+
+def _misspelt(kind: str, error: Any) -> bool:
+    fields = _fields_at(kind, error["loc"])
+    return error["type"] == "extra_forbidden" and bool(near(str(error["loc"][-1]), fields))
 
 
 _WANTED = {

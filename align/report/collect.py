@@ -39,7 +39,8 @@ class Step:
 
     @property
     def manifest(self) -> Manifest | None:
-        return self.artifact.manifest if self.artifact else None
+        """The artifact's; None while it is being made again, since its figures are those of other settings."""
+        return self.artifact.manifest if self.artifact and self.state != UNFINISHED else None
 
     @property
     def is_source(self) -> bool:
@@ -175,7 +176,7 @@ def _step(folder: Path, planned: dict[str, Any], sealed: dict[str, Artifact], na
         inputs = {role: [e.name for e in entries] for role, entries in artifact.manifest.inputs.items()}
         flat = {k: v for k, v in flatten(artifact.manifest.settings).items() if k not in skip}
     state = UNFINISHED if partial.is_dir() else DONE if artifact else NOT_YET
-    logged = (folder if artifact else partial) / METRICS
+    logged = (partial if state == UNFINISHED else folder) / METRICS
     settings = {k: v for k, v in flat.items() if k not in inputs and v is not None and v != {}}
     return Step(folder.name, kind, state, artifact, inputs, settings, read_metrics(logged))
 

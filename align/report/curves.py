@@ -19,7 +19,7 @@ MOST_POINTS = 300
 """Longer series are drawn as means of equal stretches."""
 
 GROUPS: list[tuple[str, list[tuple[str, str]]]] = [
-    ("Score", [("rollouts", "score"), ("held-out", "eval_score")]),
+    ("Score by the reward", [("rollouts", "score"), ("held-out", "eval_score")]),
     ("KL to the reference, nats an answer", [("rollouts", "kl"), ("held-out", "eval_kl")]),
     ("Answer length, tokens", [("rollouts", "length"), ("held-out", "eval_length")]),
     ("Loss", [("training", "loss"), ("held-out", "eval_loss")]),
@@ -58,7 +58,9 @@ class Series:
 
     @property
     def last(self) -> str:
-        return figure(self.points[-1][1])
+        """The end: the mean over the last twentieth, since a last batch may be small and its value chance."""
+        tail = [value for _, value in self.points[-max(1, len(self.points) // 20) :]]
+        return figure(sum(tail) / len(tail))
 
 
 @dataclass(frozen=True)

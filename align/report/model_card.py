@@ -32,6 +32,14 @@ TAGS = {
 """Stage kind -> tag on the hub."""
 
 
+USE = """```python
+from transformers import pipeline
+
+ask = pipeline("text-generation", model="path/to/this/folder")
+print(ask([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=64)[0]["generated_text"][-1])
+```"""
+
+
 def model_card(run: Path, name: str) -> str:
     """The card of the policy `name` in the run folder `run`, as Markdown with YAML front matter.
 
@@ -44,6 +52,8 @@ def model_card(run: Path, name: str) -> str:
         _front_matter(read, chain, base),
         f"# {read.name}: {name}",
         _opening(chain, base),
+        "## Use",
+        USE,
         "## How it was made",
         *(_stage(step) for step in chain if not step.is_source),
         "## Data",
@@ -109,8 +119,8 @@ def _opening(chain: list[Step], base: str | None) -> str:
 
 def _stage(step: Step) -> str:
     """One stage: what it read, its settings and its closing figures."""
-    manifest = step.manifest
-    assert manifest is not None  # lineage_of keeps finished steps only
+    assert step.artifact is not None  # lineage_of keeps finished steps only
+    manifest = step.artifact.manifest
     title, sentence = TAUGHT.get(step.kind, (step.kind, ""))
     read = "; ".join(f"{role}: {', '.join(f'`{n}`' for n in names)}" for role, names in step.inputs.items())
     settings = ", ".join(f"`{_code(k)}: {_code(_portable(setting(v)))}`" for k, v in step.settings.items())

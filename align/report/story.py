@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.artifacts import Artifact, Manifest
-from align.report.collect import Run, Step, flatten
+from align.report.collect import DONE, Run, Step, flatten
 from align.report.curves import Chart, charts
 from align.report.evaluation import Evaluation, headline, winner
 from align.report.numbers import NONE, count, duration, figure, file_size, memory, moment, percent
@@ -31,7 +31,8 @@ TAUGHT: dict[str, tuple[str, str]] = {
 TILES = 4
 """Key figures shown on a card; the others are folded away."""
 FIRST = (
-    "heldout_accuracy", "train_accuracy", "train_margin", "loss", "answers", "comparisons", "rankings", "mean_words",
+    "heldout_accuracy", "heldout_score", "heldout_kl",
+    "train_accuracy", "train_margin", "loss", "answers", "comparisons", "rankings", "mean_words",
     "finished_share", "tied_share", "pairs", "examples", "tokens", "vocabulary", "steps", "parameters",
 )  # fmt: skip
 """Closing figures in order of interest; others follow in the stage's own order."""
@@ -99,7 +100,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     made = run.manifests
     started, ended = [m.started for m in made if m.started], [m.ended for m in made if m.ended]
     peak = max((m.peak_memory_mb for m in made), default=0.0)
-    finished = sum(1 for s in run.stages if s.artifact)
+    finished = sum(1 for s in run.stages if s.state == DONE)
     listed = [
         ("Started", moment(min(started)) if started else ""),
         ("Last finished", moment(max(ended)) if ended else ""),
@@ -121,18 +122,19 @@ def versions(run: Run) -> list[tuple[str, str]]:
 def lead(run: Run, found: list[Evaluation]) -> str:
     """The sentence at the top of the page: the last evaluation that compared policies, or where the run stands."""
     compared = [e for e in found if winner(e)] or found
-    if compared:
-        return headline(compared[-1])
-    waiting = [s.name for s in run.stages if not s.artifact]
+    waiting = [s.name for s in run.stages if s.state != DONE]
     if waiting:
         done = len(run.stages) - len(waiting)
-        return f"{done} of {count(len(run.stages), 'stage')} finished; next is {waiting[0]}."
+        stands = f"{done} of {count(len(run.stages), 'stage')} finished; next is {waiting[0]}."
+        return f"{stands} Before: {headline(compared[-1])}" if compared else stands
+    if compared:
+        return headline(compared[-1])
     return "All stages are finished. This recipe has no evaluation, so nothing was measured on held-out prompts."
 
 
 def key_figure(step: Step, found: list[Evaluation]) -> str:
     """What to say of a step in a few words; a dash if it is not there yet."""
-    if step.artifact is None:
+    if step.artifact is None or step.manifest is None:
         return NONE
     mine = next((e for e in found if e.name == step.name), None)
     if mine:
@@ -186,7 +188,9 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     """The closing figures of a stage as (name, text), the most telling first; lists and long texts are left out."""
     flat = flatten(manifest.metrics)
     kept = {k: v for k, v in flat.items() if v is not None and not isinstance(v, list | dict) and len(str(v)) <= 60}
-    names = sorted(kept, key=lambda k: FIRST.index(k) if k in FIRST else len(FIRST))
+    wins = [k for k in kept if k.endswith("win_rate")]
+    first = [*wins, *FIRST]
+    names = sorted(kept, key=lambda k: first.index(k) if k in first else len(first))
     return [(readable(k), quantity(k, kept[k])) for k in names]
 
 

@@ -54,7 +54,9 @@ def _policies(evaluation: Evaluation) -> Table:
     table = _table("On held-out prompts", *(f"{p.name} >" for p in evaluation.models))
     rates = [p.win_rate for p in evaluation.models]
     base = [p.name == evaluation.baseline for p in evaluation.models]
-    table.add_row("score", *(NONE if p.score is None else figure(float(p.score)) for p in evaluation.models))
+    table.add_row(
+        "score by the judge", *(NONE if p.score is None else figure(float(p.score)) for p in evaluation.models)
+    )
     if any(rates):
         shown = [percent(r.rate) if r else "baseline" if b else NONE for r, b in zip(rates, base, strict=True)]
         table.add_row(f"win rate against {evaluation.baseline}", *shown)

@@ -47,7 +47,7 @@ def run(settings: PPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
     context.say(f"value model: {trainer.value_start}")
     metrics = run_training(trainer, out, context)
     save_model(trainer.model.policy, tokenizer, out, ref)
-    best = {f"best_{name}": round(value, 4) for name, value in trainer.best.items()}
+    best = {f"heldout_{name}": round(value, 4) for name, value in trainer.best.items()}
     return {
         **metrics,
         "episodes": trainer.episodes_seen(),

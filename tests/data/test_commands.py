@@ -52,7 +52,7 @@ def test_check_shows_every_broken_line(broken: Path) -> None:
         f"error    {broken}:4: the answer is empty",
         f"error    {broken}:5: chosen and rejected are equal",
         f"warning  the record stands in the file more than once: 1 rows, {broken}:6",
-        f"{broken}: 4 preferences read as trl, 4 errors, 1 kinds of warning",
+        f"{broken}: 4 preferences read as trl, 4 errors, 1 kind of warning",
         f"align data convert {broken} OUT.jsonl --kind preferences --drop-broken",
     ):
         assert text in result.stdout
@@ -126,7 +126,7 @@ def test_convert_keeps_doubtful_rows_and_says_so(tmp_path: Path) -> None:
     path, out = write(tmp_path / "x.jsonl", ROW, ROW | {"chosen": ""}), tmp_path / "out.jsonl"
     result = run("convert", path, out)
     assert result.exit_code == 3 and len(read_records(out, "preferences")) == 2
-    assert "1 of them have errors that stop a run; --drop-broken leaves them out" in result.stderr
+    assert "1 of them has an error that stops a run; --drop-broken leaves such rows out" in result.stderr
 
 
 def test_convert_without_the_broken_rows_names_each(broken: Path) -> None:

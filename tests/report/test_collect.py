@@ -9,6 +9,8 @@ import pytest
 
 from align.errors import DataError
 from align.report.collect import DONE, NOT_YET, OLD, UNFINISHED, flatten, read_metrics, read_run
+from align.report.evaluation import evaluations
+from align.report.story import facts, lead
 from tests.report.conftest import RunFolder
 
 
@@ -55,8 +57,11 @@ def test_what_was_made_from_an_older_input_is_out_of_date(finished: RunFolder) -
 
 def test_an_artifact_being_replaced_is_unfinished(finished: RunFolder) -> None:
     (finished.path / "dpo.partial").mkdir()
-    step = {s.name: s for s in read_run(finished.path).steps}["dpo"]
-    assert (step.state, step.artifact is not None, len(step.rows)) == (UNFINISHED, True, 40)
+    run = read_run(finished.path)
+    step = {s.name: s for s in run.steps}["dpo"]
+    assert (step.state, step.artifact is not None, step.manifest, step.rows) == (UNFINISHED, True, None, [])
+    assert dict(facts(run))["Stages"] == f"{len(run.stages) - 1} of {len(run.stages)} finished"
+    assert lead(run, evaluations(run)).startswith(f"{len(run.stages) - 1} of {len(run.stages)} stages finished; next")
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

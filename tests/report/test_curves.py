@@ -25,7 +25,7 @@ def test_what_each_stage_shows_first() -> None:
     assert [c.title for c in more] == ["Entropy", "grad_norm", "learning_rate"]
     names = ("loss", "score", "kl", "entropy", "length", "eval_score", "eval_kl", "eval_length", "clip_fraction")
     ppo, more = charts("ppo", [{"step": i, **{name: 0.1 * i for name in names}} for i in range(5)])
-    shown = ["Score", "KL to the reference, nats an answer", "Answer length, tokens", "Loss", "Entropy"]
+    shown = ["Score by the reward", "KL to the reference, nats an answer", "Answer length, tokens", "Loss", "Entropy"]
     assert [c.title for c in ppo] == shown
     assert [[s.label for s in c.series] for c in ppo[:2]] == [["rollouts", "held-out"]] * 2
     assert [c.title for c in more] == ["clip_fraction"]

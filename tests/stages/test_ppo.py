@@ -108,7 +108,7 @@ def test_without_held_out_prompts(tmp_path: Path) -> None:
     inputs = {"model": [tiny.base_of(tmp_path, "llama")], "prompts": [prompts_in(tmp_path, 0)]}
     made = tiny.run_in(tmp_path, stage, inputs)
     assert not (made.path / "samples.jsonl").exists()
-    assert "best_score" not in made.manifest.metrics
+    assert "heldout_score" not in made.manifest.metrics
 
 
 def test_rules_that_fail_are_named(tmp_path: Path) -> None:
