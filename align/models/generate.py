@@ -124,7 +124,7 @@ def generate(
         return torch.full_like(logits, float("-inf")).scatter(-1, picked[:, None], 0.0)
 
     processors = LogitsProcessorList()
-    processors.append(chosen)  # type: ignore[arg-type]  # any callable of the two will do
+    processors.append(chosen)
     kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=stops[0])
     try:
         out = model.generate(

@@ -197,6 +197,8 @@ def load_causal(ref: ModelRef, dtype: torch.dtype, *, trainable: bool = False) -
         model = attach(model, ref.merge).merge_and_unload()
     if ref.adapter:
         model = attach(model, ref.adapter, trainable=trainable)
+        # Where it was found, not where its config says: a relative path there counts from the adapter's own folder.
+        model.peft_config["default"].base_model_name_or_path = ref.base
     return model
 
 
@@ -311,8 +313,17 @@ def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype) -> Any:
             f"the model cannot be loaded: {first_line(error)}",
             where=ref.base,
             allowed="a folder as save_pretrained writes it, or a hub id that is downloaded or can be",
-            remedy="check the path or id" if ref.local else f"download it once: hf download {ref.base}",
+            remedy=_where_to_get(ref),
         ) from error
+
+
+def _where_to_get(ref: ModelRef) -> str:
+    """What to do about a model that cannot be loaded: a folder is looked at, a hub id downloaded."""
+    if ref.local:
+        return "check the folder"
+    if ref.base.count("/") != 1 or ref.base.startswith((".", "/", "~")):
+        return f"there is no folder {ref.base}, and a hub id has the form owner/name"
+    return f"there is no folder {ref.base}; if it is a hub id, download it once: hf download {ref.base}"
 
 
 def check_vocabulary(model: Any, tokenizer: Any, where: str) -> None:

@@ -21,6 +21,9 @@ from align.models.generate import Sampling, sample_batch
 from align.trainers.ppo.models import ActorCritic, Reference, Tokens
 from align.trainers.ppo.rewards import Episode
 
+ANSWER_LENGTH = "max_completion_length (in a recipe max_new_tokens)"
+"""What a user sets who wants shorter answers."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -63,6 +66,12 @@ def read_prompts(dataset: Any, tokenizer: Any, room: int) -> list[Asked]:
     room: tokens a prompt may have, the context less the answer's. Raises DataError for rows that are none of these, an
     empty prompt, one without room, or no rows.
     """
+    if room < 1:
+        raise DataError(
+            "answers may be as long as the model's context, which leaves no token for a prompt",
+            where="the longest answer",
+            remedy=f"lower {ANSWER_LENGTH}",
+        )
     asked = []
     for number, item in enumerate(dataset):
         row = dict(item) if isinstance(item, dict) else {"prompt": item}
@@ -74,7 +83,7 @@ def read_prompts(dataset: Any, tokenizer: Any, room: int) -> list[Asked]:
                 f"a prompt has {len(ids)} tokens, and the answer needs room as well",
                 where=f"row {number}: {messages[-1].content[:60]!r}",
                 allowed=f"at most {room} tokens, the context less the longest answer",
-                remedy="shorten or remove the prompt, or allow shorter answers",
+                remedy=f"shorten or remove the prompt, or lower {ANSWER_LENGTH}",
             )
         asked.append(Asked(messages, ids, row))
     if not asked:
