@@ -6,7 +6,8 @@ log-probabilities and the largest is taken, which samples from the softmax (Gumb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,7 @@ def sample_batch(
     device = next(model.parameters()).device
     width = max(len(p) for p in prompts)
     owner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    stops = stop_ids(tokenizer, owner.generation_config.eos_token_id)
+    stops = stops_of(model, tokenizer)
     pad = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id  # it is masked: any id will do
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
@@ -99,7 +100,13 @@ def sample_batch(
         answers = answer(model, ids, seen, choose, stops, sampling.max_new_tokens)
     finally:
         model.train(was_training)
-    return [_cut(tokenizer, row, stops) for row in answers]
+    return [cut_at_stop(tokenizer, row, stops) for row in answers]
+
+
+def stops_of(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer of this model."""
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return stop_ids(tokenizer, owner.generation_config.eos_token_id)
 
 
 def _likeliest(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -109,14 +116,9 @@ def _likeliest(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 def generate(
     model: Any, ids: torch.Tensor, seen: torch.Tensor, choose: Choose, stops: list[int], limit: int
 ) -> list[list[int]]:
-    """What `decode` does, by transformers' own loop, for models that `decode` does not fit.
+    """What `decode` does, by transformers' own loop, for models that `decode` does not fit."""
+    from transformers import LogitsProcessorList
 
-    A clean generation config is swapped in while sampling: unset fields of one passed by hand would be inherited from
-    the model's own (repetition penalties, top_k), and the answers would come from another distribution.
-    """
-    from transformers import GenerationConfig, LogitsProcessorList
-
-    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
     rows = torch.arange(len(ids), device=ids.device)
 
     def chosen(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -125,18 +127,34 @@ def generate(
 
     processors = LogitsProcessorList()
     processors.append(chosen)
-    kept, owner.generation_config = owner.generation_config, GenerationConfig(eos_token_id=stops, pad_token_id=stops[0])
-    try:
+    with clean_settings(model, stops):
         out = model.generate(
             input_ids=ids, attention_mask=seen, do_sample=False, max_new_tokens=limit, logits_processor=processors
         )
-    finally:
-        owner.generation_config = kept
     answers: list[list[int]] = out[:, ids.shape[1] :].tolist()
     return answers
 
 
-def _cut(tokenizer: Any, row: list[int], stops: list[int]) -> Sampled:
+@contextmanager
+def clean_settings(model: Any, stops: list[int], **own: Any) -> Iterator[Any]:
+    """Within the block, the model's generation settings are the stop tokens and `own`, and nothing else.
+
+    Unset fields of settings passed by hand would be inherited from the model's own (repetition penalties, top_k), and
+    the answers would come from another distribution.
+    """
+    from transformers import GenerationConfig
+
+    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    clean = GenerationConfig(eos_token_id=stops, pad_token_id=stops[0], **own)
+    kept, owner.generation_config = owner.generation_config, clean
+    try:
+        yield clean
+    finally:
+        owner.generation_config = kept
+
+
+def cut_at_stop(tokenizer: Any, row: list[int], stops: list[int]) -> Sampled:
+    """An answer from generated tokens: up to its first stop token, which counts as the answer's last."""
     end = next((i for i, token in enumerate(row) if token in stops), None)
     ids = row if end is None else row[: end + 1]
     return Sampled(ids, decode_answer(tokenizer, ids), end is not None)

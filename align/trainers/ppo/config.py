@@ -9,6 +9,8 @@ from transformers import TrainingArguments
 
 from align.errors import RecipeError
 
+ENGINES = ("decode", "continuous", "vllm_colocate", "vllm_server")
+
 
 def _option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": text, **more})
@@ -41,6 +43,14 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
         None, "Tokens in memory at once during updates. Default: 16384 on a GPU, half a GiB's worth on a CPU."
     )
     generation_batch_size: int | None = _option(None, "Answers sampled at once. Default: the rollout's episodes.")
+    engine: str = _option(
+        "decode",
+        "What samples: `decode`, our own loop; `continuous`, transformers' continuous batching (CUDA); `vllm_colocate` "
+        "or `vllm_server`, vLLM through TRL.",
+        choices=["decode", "continuous", "vllm_colocate", "vllm_server"],
+    )
+    vllm_server_base_url: str | None = _option(None, "Address of the server of `engine: vllm_server`.")
+    vllm_gpu_memory_utilization: float = _option(0.3, "Share of the GPU's memory that `engine: vllm_colocate` takes.")
     max_completion_length: int = _option(256, "Longest answer in tokens.")
     temperature: float = _option(1.0, "Sampling temperature; log-probabilities are taken at the same.")
 
@@ -99,6 +109,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
             ("max_completion_length", self.max_completion_length < 1, "at least 1"),
             ("num_mini_batches", not 1 <= self.num_mini_batches <= most, f"1 to {most}, the episodes of a rollout"),
             ("temperature", self.temperature <= 0, "above 0: PPO learns from answers that vary"),
+            ("engine", self.engine not in ENGINES, ", ".join(ENGINES)),
             ("value_model", self.value_model not in ("auto", "separate", "shared"), "auto, separate or shared"),
             (
                 "value_warmup",

@@ -7,7 +7,7 @@ that continues from a checkpoint draws what an undisturbed one would have drawn.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from align.data.chat import encode_prompt
 from align.data.records import Message
 from align.errors import DataError
-from align.models.generate import Sampling, sample_batch
+from align.models.generate import Sampled
 from align.trainers.ppo.models import ActorCritic, Reference, Tokens
 from align.trainers.ppo.rewards import Episode
 
@@ -128,14 +128,14 @@ def prompts_of_rollout(count: int, size: int, rollout: int, seed: int) -> list[i
 
 
 def sample_episodes(
-    policy: Any, tokenizer: Any, asked: Sequence[Asked], sampling: Sampling, batch: int, seed: int
+    engine: Callable[[list[list[int]], int], list[Sampled]], asked: Sequence[Asked], batch: int, seed: int
 ) -> list[Episode]:
     """One answer to each prompt, in the order given; prompts of similar length are sampled together."""
     order = sorted(range(len(asked)), key=lambda i: (len(asked[i].ids), i))
     episodes: list[Episode | None] = [None] * len(asked)
     for start in range(0, len(order), batch):
         index = order[start : start + batch]
-        sampled = sample_batch(policy, tokenizer, [asked[i].ids for i in index], derived_seed(seed, start), sampling)
+        sampled = engine([asked[i].ids for i in index], derived_seed(seed, start))
         for i, one in zip(index, sampled, strict=True):
             a = asked[i]
             episodes[i] = Episode(a.messages, a.ids, one.ids, one.text, one.finished, a.row)

@@ -29,10 +29,10 @@ from transformers import Trainer, TrainerState, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from align.errors import AlignError, TrainingError
-from align.models.generate import Sampling
 from align.models.load import context_of
 from align.trainers.ppo import advantages as adv
 from align.trainers.ppo.config import PPOConfig
+from align.trainers.ppo.engines import make_engine
 from align.trainers.ppo.losses import policy_loss, value_loss
 from align.trainers.ppo.models import autocast, base_of, check_head, likelihood_loss
 from align.trainers.ppo.rewards import Episode, make_rewards
@@ -102,6 +102,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         )
         self.reference.policy.to(args.device)
         check_head(actor.policy, self.asked[0].ids[:64], args.bf16)
+        self.engine = make_engine(self)
         self.budget = args.micro_batch_tokens or tokens_that_fit(actor.policy, args.device)
         self.kl = adv.KLController(args.kl_coef, args.kl_target, args.kl_horizon)
         self.experience: Experience | None = None
@@ -277,10 +278,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
     def sample(self, asked: Sequence[Any], seed: int) -> list[Episode]:
         """Step 2: an answer to each prompt at the training temperature."""
         args = self.args
-        sampling = Sampling(args.temperature, 1.0, args.max_completion_length)
         batch = args.generation_batch_size or args.rollout_batch_size
         with self.autocast():
-            return sample_episodes(self.model.policy, self.processing_class, asked, sampling, batch, seed)
+            return sample_episodes(self.engine, asked, batch, seed)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """AdamW over the policy's and the value model's weights, each with its learning rate."""
