@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from statistics import fmean
@@ -143,17 +143,12 @@ def agreement(rankings: Sequence[Ranking]) -> Agreement:
     Each strict judgement of one annotator is held against each other annotator's judgement of the same two answers:
     1 if it is the same, 0.5 if theirs is a tie, 0 if it is the opposite. Where both tie there is nothing to foretell.
     """
-    return agreement_of(judgements(rankings))
-
-
-def agreement_of(judged: Mapping[Two, Mapping[str, Sequence[float]]]) -> Agreement:
-    """`agreement` from the judgements, for those who have them already."""
     agreed: dict[str, float] = defaultdict(float)
     count: dict[str, float] = defaultdict(float)
     pairs = 0
     people: set[str] = set()
     everyone: set[str] = set()
-    for (key, _, _), by in judged.items():
+    for (key, _, _), by in judgements(rankings).items():
         everyone.update(by)
         if len(by) < 2:
             continue

@@ -112,8 +112,8 @@ def _chart(stage: str, title: str, wanted: list[tuple[str, str]], rows: list[dic
     return Chart(title, series, draw(series), alt, "; ".join(notes))
 
 
-def draw(series: list[Series]) -> str:
-    """The curves as an `<svg>` element without ids, scripts, fonts or addresses of its own."""
+def draw(series: list[Series], across: str = "step") -> str:
+    """The curves as an `<svg>` element without ids, scripts, fonts or addresses of its own. across: the x axis."""
     import io
 
     from matplotlib import rc_context
@@ -130,13 +130,13 @@ def draw(series: list[Series]) -> str:
                 steps, values, style = steps * 2, values * 2, {"lw": 6, "solid_capstyle": "round"}
             axes.plot(steps, values, color=SERIES[number], zorder=3, clip_on=False, **style)
         axes.margins(x=0.02, y=0.08)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=across == "step"))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(GRID)
         axes.tick_params(colors=INK, length=0, pad=5)
-        axes.set_xlabel("step", color=INK, labelpad=2, loc="right")
+        axes.set_xlabel(across, color=INK, labelpad=2, loc="right")
         out = io.StringIO()
         picture.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue())

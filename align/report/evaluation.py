@@ -56,12 +56,51 @@ class Accuracy(BaseModel):
     pairs: int = 0
 
 
+class Bin(BaseModel):
+    """Held-out pairs of about the same confidence: its mean, how often it was right, and how many there are."""
+
+    confidence: float
+    accuracy: float
+    pairs: int
+
+
+class Calibration(BaseModel):
+    """Whether a reward model is as sure as it is right: as trained, and with a temperature fitted on other prompts."""
+
+    curve: list[Bin]
+    ece: float
+    temperature: float | None = None
+    curve_tempered: list[Bin] | None = None
+    ece_tempered: float | None = None
+    reason: str = ""
+
+
+class Agreement(BaseModel):
+    """How well annotators foretell each other; `rate` is None where that is not known, and `reason` says why."""
+
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    ceiling: float | None = None
+    comparisons: int = 0
+    annotators: int = 0
+    reason: str = ""
+
+
 class RewardModel(BaseModel):
-    """How one reward model did, beside rules that need no training."""
+    """How one reward model did, beside rules that need no training and people's agreement. `ties`: pairs not counted.
+
+    What an evaluation of an older version did not measure is empty or None.
+    """
 
     name: str
     accuracy: Accuracy
     baselines: dict[str, float] = Field(default_factory=dict)
+    ties: int = 0
+    tags: dict[str, Accuracy] = Field(default_factory=dict)
+    lengths: dict[str, Accuracy] = Field(default_factory=dict)
+    calibration: Calibration | None = None
+    agreement: Agreement | None = None
 
 
 class Evaluation(BaseModel):

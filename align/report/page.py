@@ -22,6 +22,7 @@ from align.report.evaluation import (
     headline,
     read_answers,
 )
+from align.report.reliability import Honesty, honesty
 from align.report.story import cards, facts, lead, lineage, setting, versions
 
 REPORT = "report.html"
@@ -40,6 +41,7 @@ class Exam:
     win_rates: list[pictures.Bar]
     measures: list[pictures.Group]
     rewards: list[pictures.Group]
+    honesty: list[Honesty]
     answers: list[AnsweredPrompt]
     asked: int
 
@@ -111,6 +113,7 @@ def _exam(run: Run, evaluation: Evaluation) -> Exam:
         win_rates=pictures.win_rates(evaluation),
         measures=pictures.measures(evaluation),
         rewards=pictures.rewards(evaluation),
+        honesty=[honesty(model) for model in evaluation.reward],
         answers=choose(answers),
         asked=len(answers),
     )

@@ -81,6 +81,12 @@ def _rewards(evaluation: Evaluation) -> Table:
         table.add_row(Text(model.name, "bold"), *row)
         for name, rate in model.baselines.items():
             table.add_row(Text(f"  {name}", "dim"), percent(rate), "", "")
+        people = model.agreement
+        if people and people.rate is not None and people.low is not None and people.high is not None:
+            row = (percent(people.rate), interval(people.low, people.high), f"{people.comparisons:,}")
+            table.add_row(Text("  another annotator", "dim"), *row)
+        if model.calibration:
+            table.add_row(Text("  error of its confidence (ECE)", "dim"), percent(model.calibration.ece), "", "")
     return table
 
 

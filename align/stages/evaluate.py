@@ -15,7 +15,16 @@ from align.data.chat import as_dicts
 from align.data.comparisons import comparisons
 from align.data.records import Prompt, count_words, prompt_key
 from align.errors import DataError
-from align.evaluation.reward_accuracy import accuracy, longer_wins, tfidf_baseline
+from align.evaluation.calibration import calibration
+from align.evaluation.reward_accuracy import (
+    accuracy,
+    annotator_agreement,
+    by_length,
+    by_tag,
+    longer_wins,
+    tfidf_baseline,
+    ties,
+)
 from align.evaluation.win_rate import win_rate
 from align.judges.reward import RewardJudge
 from align.judges.rules import RulesJudge
@@ -38,6 +47,7 @@ def run(settings: Evaluate, inputs: Inputs, out: Path, context: Context) -> Metr
     for artifact in inputs.all("reward"):
         result["reward"].append(measure_reward(artifact, inputs.one("data"), context))
         metrics[f"{artifact.name}_accuracy"] = round(result["reward"][-1]["accuracy"]["rate"], 4)
+        metrics[f"{artifact.name}_ece"] = round(result["reward"][-1]["calibration"]["ece"], 4)
     (out / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), "utf-8")
     return metrics
 
@@ -110,8 +120,10 @@ def judge_all(
 
 
 def measure_reward(artifact: Artifact, data: Artifact, context: Context) -> dict[str, Any]:
-    """A reward model's accuracy on held-out comparisons, beside "longer wins" and TF-IDF."""
-    heldout = comparisons(rows(data, HELDOUT))
+    """A reward model's accuracy and calibration on held-out comparisons, beside what needs no model and what people
+    agree on. The agreement is taken from all rows: it has nothing to do with what the model was trained on."""
+    records = rows(data, HELDOUT)
+    heldout = comparisons(records)
     if not heldout:
         raise DataError(
             "there is no held-out comparison to measure a reward model on",
@@ -121,13 +133,19 @@ def measure_reward(artifact: Artifact, data: Artifact, context: Context) -> dict
     judge = RewardJudge(artifact, context.precision)
     margins = score_margins(judge.scorer, judge.tokenizer, heldout, judge.max_length, context)
     baselines = {"longer wins": longer_wins(heldout)}
-    tfidf = tfidf_baseline(comparisons(rows(data, TRAIN)), heldout)
+    trained_on = rows(data, TRAIN)
+    tfidf = tfidf_baseline(comparisons(trained_on), heldout)
     if tfidf is not None:
         baselines["TF-IDF"] = tfidf
     return {
         "name": artifact.name,
         "accuracy": accuracy(heldout, margins, context.seed),
         "baselines": baselines,
+        "ties": ties(records),
+        "tags": by_tag(heldout, margins, context.seed),
+        "lengths": by_length(heldout, margins, context.seed),
+        "calibration": calibration([pair.group for pair in heldout], margins),
+        "agreement": annotator_agreement([*records, *trained_on], context.seed),
     }
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from align.data.comparisons import Comparison
-from align.data.records import prompt_key
-from align.evaluation.reward_accuracy import accuracy, longer_wins, tfidf_baseline
+from align.data.records import Answer, Preference, Ranking, prompt_key
+from align.evaluation.reward_accuracy import (
+    OTHER_TAGS,
+    accuracy,
+    annotator_agreement,
+    by_length,
+    by_tag,
+    longer_wins,
+    tfidf_baseline,
+    ties,
+)
 from tests.tiny import talk
 
 
@@ -59,3 +70,54 @@ def test_tfidf_without_words_or_rows() -> None:
     assert tfidf_baseline([pair("a", "once", "twice")], [pair("b", "x", "y")]) is None, "no word comes twice"
     assert tfidf_baseline([], [pair("b", "x", "y")]) is None
     assert tfidf_baseline([pair("a", "once", "twice")], []) is None
+
+
+def tagged(number: int, *tags: str, chosen: str = "x") -> Comparison:
+    return replace(pair(f"q{number}", chosen, "0123456789"), tags=tags)
+
+
+def test_tags_with_few_pairs_stand_together() -> None:
+    """20 of `a`, half of them right; 2 of `b` and 1 of `c`, of which one has both, all right; one without a tag."""
+    pairs = [tagged(i, "a") for i in range(20)]
+    pairs += [tagged(20, "b", "c"), tagged(21, "b"), tagged(22)]
+    found = by_tag(pairs, [1.0, -1.0] * 10 + [1.0, 1.0, -1.0])
+    assert {tag: (part["rate"], part["pairs"]) for tag, part in found.items()} == {"a": (0.5, 20), OTHER_TAGS: (1.0, 2)}
+    assert found["a"]["low"] < 0.5 < found["a"]["high"]
+
+
+def test_length_in_three_parts() -> None:
+    """Rejected answers have 10 characters: 9 and 11 are within a tenth of the longer one, 8 and 12 are not."""
+    lengths = [8, 9, 10, 11, 12, 40]
+    pairs = [tagged(n, chosen="y" * n) for n in lengths]
+    found = by_length(pairs, [-1.0, 1.0, 0.0, -1.0, 1.0, 1.0])
+    assert {name: (part["rate"], part["pairs"]) for name, part in found.items()} == {
+        "chosen is shorter": (0.0, 1),
+        "about equal": (0.5, 3),
+        "chosen is longer": (1.0, 2),
+    }
+
+
+def judged(question: str, annotator: str, ranks: list[int | None]) -> Ranking:
+    answers = [Answer(id=text, text=text) for text in "abc"[: len(ranks)]]
+    return Ranking(prompt=talk(question), answers=answers, ranks=ranks, annotator=annotator)
+
+
+def test_agreement_has_an_interval_over_prompts() -> None:
+    rankings = [judged(f"q{i}", "ann", [1, 2]) for i in range(40)]
+    rankings += [judged(f"q{i}", "bob", [1, 2] if i < 30 else [2, 1]) for i in range(40)]
+    found = annotator_agreement(rankings)
+    assert (found["rate"], found["comparisons"], found["annotators"], found["reason"]) == (0.75, 40, 2, "")
+    # 1.96 standard errors of a share of 40 prompts.
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * (0.75 * 0.25 / 40) ** 0.5, rel=0.15)
+    assert found["ceiling"] == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_agreement_that_is_not_known_says_why() -> None:
+    preference = Preference(prompt=talk("q"), chosen=talk("", "x")[1:], rejected=talk("", "y")[1:])
+    found = annotator_agreement([preference])
+    assert found["rate"] is None and found["low"] is None and "do not say who" in found["reason"]
+    assert annotator_agreement([judged("q", "ann", [1, 2])])["reason"] == "one annotator only"
+
+
+def test_ties_are_counted() -> None:
+    assert ties([judged("q", "ann", [1, 1, 1]), judged("r", "ann", [1, 2, 2]), judged("s", "bob", [1, None, 1])]) == 5

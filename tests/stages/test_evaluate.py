@@ -121,7 +121,14 @@ def test_a_reward_model_alone_can_be_measured(tmp_path: Path) -> None:
     made = tiny.run_in(tmp_path, stage, {"reward": [trained_reward(tmp_path)], "data": [pairs]})
     result = json.loads((made.path / "evaluation.json").read_text("utf-8"))
     assert (result["judge"], result["baseline"], result["models"]) == (None, None, [])
-    assert result["reward"][0]["accuracy"]["pairs"] == 6, "two strict pairs in each of three rankings"
+    (found,) = result["reward"]
+    assert found["accuracy"]["pairs"] == 6, "two strict pairs in each of three rankings"
+    assert found["ties"] == 3, "one tie in each"
+    assert sum(part["pairs"] for part in found["lengths"].values()) == 6 and found["tags"] == {}
+    assert sum(b["pairs"] for b in found["calibration"]["curve"]) == 6
+    assert found["calibration"]["temperature"] is None and "fewer than" in found["calibration"]["reason"]
+    assert found["agreement"]["reason"] == "one annotator only"
+    assert made.manifest.metrics["reward_ece"] == round(found["calibration"]["ece"], 4)
 
 
 def test_nothing_is_held_out(tmp_path: Path) -> None:
