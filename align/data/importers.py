@@ -9,7 +9,8 @@
                                                                                      preferences, feedback
     hh-rlhf       chosen, rejected as text: "\\n\\nHuman: ...\\n\\nAssistant: ..."       preferences, prompts
     trl           prompt, chosen, rejected | chosen, rejected | prompt, completion   preferences, demonstrations,
-                  | prompt; each as text or messages                                 prompts
+                  | prompt; each as text or messages. RewardBench's too:             prompts
+                  `subset` becomes the tag
     kto           prompt, completion, label                                          feedback, prompts
     ultrafeedback instruction or prompt, completions with scores | responses, scores rankings, prompts
     text          text, or a line of a .txt file                                     corpus, prompts
@@ -126,6 +127,8 @@ def _take_common(columns: dict[str, Any], kind: str, fields: dict[str, Any]) -> 
         fields["id"] = str(columns.pop("id"))
     if "tags" in known and isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
         fields["tags"] = columns.pop("tags")
+    elif kind == "preferences" and "tags" not in columns and isinstance(columns.get("subset"), str):
+        fields["tags"] = [columns.pop("subset")]
     if "source" in known and isinstance(columns.get("source"), str):
         fields["source"] = columns.pop("source")
     if "reference" in known and "reference" in columns and "reference" not in fields:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from align.data.importers import Imported
 from align.data.records import Record, prompt_key, prompt_of
 from align.errors import DataError
 
 R = TypeVar("R", bound=Record)
+Holdout = float | int | Literal["all"]
 
 
-def split(records: Sequence[R], holdout: float | int, seed: int) -> tuple[list[R], list[R]]:
+def split(records: Sequence[R], holdout: Holdout, seed: int) -> tuple[list[R], list[R]]:
     """(training records, held-out records), each in the order given.
 
-    holdout: a share of the prompts below 1, or a number of rows, or 0. A share above 0 holds out at least one prompt
-    and leaves at least one. A number is reached exactly unless the sizes of the prompts' groups do not add up to it.
-    Raises DataError if nothing would be left to train on.
+    holdout: a share of the prompts below 1, or a number of rows, or 0, or `all` for a file that only measures. A share
+    above 0 holds out at least one prompt and leaves at least one. A number is reached exactly unless the sizes of the
+    prompts' groups do not add up to it.
+    Raises DataError if nothing would be left to train on, unless `all` asks for it.
     """
     out = _held_out(records, holdout, seed)
     return (
@@ -31,7 +33,7 @@ def split(records: Sequence[R], holdout: float | int, seed: int) -> tuple[list[R
     )
 
 
-def split_imported(imported: Imported, holdout: float | int, seed: int) -> tuple[Imported, Imported]:
+def split_imported(imported: Imported, holdout: Holdout, seed: int) -> tuple[Imported, Imported]:
     """`split` for an imported file; lines stay with their records."""
     try:
         out = _held_out(imported.records, holdout, seed)
@@ -47,8 +49,10 @@ def group_key(record: Record) -> str:
     return prompt_key(prompt) if prompt else record.id
 
 
-def _held_out(records: Sequence[Record], holdout: float | int, seed: int) -> set[int]:
+def _held_out(records: Sequence[Record], holdout: Holdout, seed: int) -> set[int]:
     """Positions of the held-out records."""
+    if holdout == "all":
+        return set(range(len(records)))
     if holdout == 0:
         return set()
     groups: dict[str, list[int]] = {}

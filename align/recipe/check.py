@@ -15,7 +15,7 @@ from align.recipe.document import Place, Problem, raise_problems
 from align.recipe.lengths import length_problems
 from align.recipe.load import Loaded
 from align.recipe.rules_file import ALLOWED, rules_problem
-from align.recipe.schema import DPO, Evaluate, Lora, Sample, Source, StageBase
+from align.recipe.schema import DPO, Evaluate, Learning, Lora, Sample, Source, StageBase
 from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
 from align.recipe.wiring import MAKES, ROLES, references, rules_files
 
@@ -256,6 +256,8 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
         )
     yield from _rules_problems(loaded, stage, place)
     yield from length_problems(loaded, {s.name: s for s in loaded.recipe.stages}, stage, place)
+    if isinstance(stage, Learning):
+        yield from _nothing_to_learn_from(items, stage, place)
     if isinstance(stage, DPO):
         yield from _loss_problems(stage, place)
     if isinstance(stage, Evaluate):
@@ -264,6 +266,15 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
                 yield from _heldout_problems(loaded, items, name, (*place, role))
     if kind == "rank":
         yield from _rankable(items, references(stage).get("answers", []), place)
+
+
+def _nothing_to_learn_from(items: dict[str, Item], stage: StageBase, place: Place) -> Iterator[Problem]:
+    for role, names in references(stage).items():
+        for name in names:
+            source = items[name].settings if name in items else None
+            if isinstance(source, Source) and source.holdout == "all":
+                found = f"all rows of `{name}` are held out, and this stage learns from `{role}`"
+                yield Problem((*place, role), found, "rows to train on", f"give `{name}` a share, or name another")
 
 
 def _rules_problems(loaded: Loaded, stage: StageBase, place: Place) -> Iterator[Problem]:
@@ -320,7 +331,7 @@ def heldout_sources(items: dict[str, Item], name: str, seen: frozenset[str] = fr
 def _heldout_problems(loaded: Loaded, items: dict[str, Item], name: str, place: Place) -> Iterator[Problem]:
     for item in heldout_sources(items, name):
         source = item.settings
-        if not isinstance(source, Source) or source.kind in MODELS or source.holdout > 0 or source.heldout:
+        if not isinstance(source, Source) or source.kind in MODELS or source.holdout or source.heldout:
             continue
         folder = loaded.resolve(source.path)
         if (folder / "heldout.jsonl").is_file():

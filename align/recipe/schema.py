@@ -35,8 +35,9 @@ class Source(Strict):
     """Commit of a hub model. Without it the newest is taken and the run says which."""
     format: Format = "auto"
     """Format of a data file; `auto` looks at its first record."""
-    holdout: float | int = Field(default=0, ge=0)
-    """Rows kept out of training: a share below 1, or a number of rows. Split by prompt, so none lands on both sides."""
+    holdout: Annotated[float | int, Field(ge=0)] | Literal["all"] = 0
+    """Rows kept out of training: a share below 1, a number of rows, or `all` for a file that only measures. Split by
+    prompt, so none lands on both sides."""
     heldout: str | None = None
     """Path of a second data file whose rows are all held out, in place of `holdout`; `path` is then all training."""
     broken: Literal["error", "drop"] = "error"

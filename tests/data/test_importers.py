@@ -194,6 +194,20 @@ CASES: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
     ),
     ("trl, prompt as text", "preferences", {"prompt": "q", "chosen": "good", "rejected": "bad"}, "trl", PAIR),
     (
+        "rewardbench",
+        "preferences",
+        {
+            "prompt": "q",
+            "chosen": "good",
+            "rejected": "bad",
+            "chosen_model": "m",
+            "rejected_model": "n",
+            "subset": "alpacaeval-easy",
+        },
+        "trl",
+        PAIR | {"tags": ["alpacaeval-easy"], "meta": {"chosen_model": "m", "rejected_model": "n"}},
+    ),
+    (
         "trl with scores",
         "preferences",
         {"prompt": Q, "chosen": GOOD, "rejected": BAD, "score_chosen": 4.5, "score_rejected": 2, "id": 7},

@@ -33,6 +33,10 @@ def test_nothing_is_held_out_without_a_holdout() -> None:
     assert split(prompts(3), 0, 7) == (prompts(3), [])
 
 
+def test_all_is_held_out_where_all_is_asked_for() -> None:
+    assert split(prompts(1), "all", 7) == ([], prompts(1))
+
+
 def test_a_number_is_reached_exactly_and_the_order_stays() -> None:
     records = prompts(2312)
     train, heldout = split(records, 412, 7)

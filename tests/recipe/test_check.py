@@ -242,6 +242,13 @@ def test_a_held_out_file_counts_as_held_out(make: Make) -> None:
     check_recipe(make((", holdout: 0.25", ", heldout: demos.jsonl")))
 
 
+def test_a_source_that_only_measures(make: Make) -> None:
+    check_recipe(make(("holdout: 0.25", "holdout: all")))
+    error = refused(make, ("demos.jsonl}", "demos.jsonl, holdout: all}"))
+    assert error.found == "all rows of `demos` are held out, and this stage learns from `data`"
+    assert error.where.endswith('demo.yaml:9 stages[0].data (stage "sft")')
+
+
 def test_an_artifact_of_an_earlier_run_brings_its_own_split(make: Make, folder: Path) -> None:
     artifact = folder / "old"
     artifact.mkdir()

@@ -184,7 +184,7 @@ MISTAKES = {
     "not a number": (("beta: 0.2", "beta: .nan"), 17, "beta", "`beta` is nan", "above 0", "beta: 0.1"),
     "infinity": (("beta: 0.2", "beta: .inf"), 17, "beta", "`beta` is inf", "above 0", "beta: 0.1"),
     "below the range of a union": (
-        ("holdout: 0.25", "holdout: -0.1"), 7, "holdout", "`holdout` is -0.1", "a number, 0 or more", "holdout: 0"
+        ("holdout: 0.25", "holdout: -0.1"), 7, "holdout", "`holdout` is -0.1", "a number or `all`", "holdout: 0"
     ),
     "not among the choices": (
         ("seed: 7", "precision: fp16"), 3, "precision", "fp16", "one of auto, fp32, bf16", "did you mean `bf16`"
