@@ -22,6 +22,9 @@ from align.recipe.schema import Learning, Lora
 Metrics = dict[str, Any]
 """A stage's closing figures: numbers, or short texts, by name."""
 
+DOCTOR = "doctor"
+"""The one figure that is a table: what the data doctor found, code -> rows; of a stage's inputs `NAME.code` -> rows."""
+
 TRAIN, HELDOUT = "train.jsonl", "heldout.jsonl"
 
 
@@ -70,6 +73,8 @@ class Context:
     say: Callable[[str], None] = lambda text: None
     """Called with a line the user should read, such as how many rows were cut."""
     interrupt: Interrupt = field(default_factory=Interrupt)
+    counted: dict[str, int] = field(default_factory=dict)
+    """What helpers of the stage count on the way; it stands in the stage's figures."""
 
     def lora_of(self, settings: Learning) -> Lora | None:
         """The LoRA settings a training stage asks for, the recipe's default folded in; None for full fine-tuning."""

@@ -9,12 +9,12 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from align.artifacts import FORMAT, LOGS, MANIFEST, Artifact, Manifest, hash_file, hash_json, read_artifact, seal
-from align.contract import HELDOUT, TRAIN
-from align.data.checks import check_imported, drop_broken, leakage, raise_on_errors
+from align.contract import DOCTOR, HELDOUT, TRAIN
+from align.data.checks import check_imported, counts, drop_broken, leakage, raise_on_errors, told
 from align.data.files import write_bytes, write_records
 from align.data.importers import Imported, import_file
 from align.data.split import split_imported
@@ -33,10 +33,12 @@ HASHES = ".hashes.json"
 
 @dataclass(frozen=True)
 class SourceSplit:
-    """A data source as imported: its records for training, and those held out."""
+    """A data source as imported: its records for training, those held out, and what the data doctor found (code ->
+    rows)."""
 
     train: Imported
     heldout: Imported
+    doctor: dict[str, int] = field(default_factory=dict)
 
 
 def source_keys(recipe: Recipe, folder: Path, cache: HashCache) -> dict[str, str]:
@@ -149,8 +151,8 @@ def check_sources(
         splits[name] = read_source(source, folder, recipe.seed, notes.append)
         for note in notes:
             say(f"{name}: {note}")
-    check_all(splits, say)
-    return splits
+    found = check_all(splits, say)
+    return {name: replace(split, doctor=found[name]) for name, split in splits.items()}
 
 
 def sealed_as(folder: Path, key: str) -> Artifact | None:
@@ -187,17 +189,21 @@ def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> I
     return kept
 
 
-def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> None:
-    """The data doctor over every source, and over all of them for leaks. Warnings are said, errors raised."""
-    findings = []
-    for parts in splits.values():
-        for part in (parts.train, parts.heldout):
-            if part.records:
-                findings += check_imported(part)
-    findings += leakage({n: s.train for n, s in splits.items()}, {n: s.heldout for n, s in splits.items()})
+def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> dict[str, dict[str, int]]:
+    """The data doctor over every source, and over all of them for leaks. Warnings are said, errors raised.
+
+    Returns what was found in each source: code -> rows.
+    """
+    found = {
+        name: [f for part in (parts.train, parts.heldout) if part.records for f in check_imported(part)]
+        for name, parts in splits.items()
+    }
+    leaks = leakage({n: s.train for n, s in splits.items()}, {n: s.heldout for n, s in splits.items()})
+    findings = [*(f for of_one in found.values() for f in of_one), *leaks]
     raise_on_errors(findings)
     for finding in findings:
-        say(f"{finding.where}: {finding.message}" + (f" ({finding.count} rows)" if finding.count > 1 else ""))
+        say(told(finding))
+    return {name: counts(of_one) for name, of_one in found.items()}
 
 
 def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: str) -> Artifact:
@@ -211,7 +217,8 @@ def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: st
             "rows": len(parts.train.records),
             "heldout_rows": len(parts.heldout.records),
             "format": parts.train.format,
-        },
+        }
+        | ({DOCTOR: parts.doctor} if parts.doctor else {}),
     )
     with _partial_or_none(run, name) as partial:
         for file, part in ((TRAIN, parts.train), (HELDOUT, parts.heldout)):

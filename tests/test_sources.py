@@ -88,6 +88,25 @@ def test_broken_rows_are_left_out_and_counted(folder: Path) -> None:
     assert "thing 0" in kept and "thing 2" not in kept
 
 
+def test_what_the_doctor_finds_is_said_and_recorded(folder: Path) -> None:
+    row = {"prompt": ask("a"), "chosen": demo("a")["messages"][1:], "rejected": demo("a", "No.")["messages"][1:]}  # type: ignore[index]
+    write_rows(folder / "d.jsonl", [row, {**row, "chosen": row["rejected"], "rejected": row["chosen"]}, row])
+    said: list[str] = []
+    made = prepare(folder, "kind: preferences, path: d.jsonl", said)
+    assert [text.split(": ", 1)[0][-9:] for text in said] == ["d.jsonl:3", "d.jsonl:2"]
+    assert read_artifact(made).manifest.metrics["doctor"] == {"duplicate": 1, "contradiction": 2}
+
+
+def test_a_rewardbench_file_is_all_held_out(folder: Path) -> None:
+    row = {"prompt": "q", "chosen": "Good.", "rejected": "Bad.", "subset": "xstest", "id": 3}
+    write_rows(folder / "d.jsonl", [row, {**row, "prompt": "r", "id": 4}])
+    made = prepare(folder, "kind: preferences, path: d.jsonl, holdout: all")
+    metrics = read_artifact(made).manifest.metrics
+    assert (metrics["rows"], metrics["heldout_rows"]) == (0, 2)
+    assert [f.name for f in sorted(made.glob("*.jsonl"))] == ["heldout.jsonl"]
+    assert '"tags": ["xstest"]' in (made / "heldout.jsonl").read_text()
+
+
 def test_preferences_that_are_equal_are_left_out(folder: Path) -> None:
     good = {"prompt": ask("a"), "chosen": demo("a")["messages"][1:], "rejected": demo("a", "No.")["messages"][1:]}  # type: ignore[index]
     write_rows(folder / "d.jsonl", [good, {**good, "prompt": ask("b"), "rejected": good["chosen"]}])

@@ -249,15 +249,15 @@ def _says(text: str) -> Message:
 
 
 def data_artifact(
-    runs: Path, name: str, kind: str, train: Sequence[Record], heldout: Sequence[Record] = ()
+    runs: Path, name: str, kind: str, train: Sequence[Record], heldout: Sequence[Record] = (), **fields: Any
 ) -> Artifact:
-    """Records sealed as the pipeline seals a source."""
+    """Records sealed as the pipeline seals a source; fields: more of its manifest."""
     partial = runs / f"{name}.partial"
     partial.mkdir(parents=True)
     for file, records in (("train.jsonl", train), ("heldout.jsonl", heldout)):
         if records:
             write_records(partial / file, list(records))
-    return seal(partial, Manifest(name=name, kind=kind, made_by="source", key=name))
+    return seal(partial, Manifest(name=name, kind=kind, made_by="source", key=name, **fields))
 
 
 def model_artifact(runs: Path, folder: Path, name: str = "base", kind: str = "policy", **fields: str) -> Artifact:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from align.data.fields import Place, near
 from align.data.importers import Imported
+from align.data.preference_checks import conflicts, length_bias, pairs, place_bias, ranking_codes
 from align.data.records import (
     Answers,
     Demonstration,
@@ -31,11 +32,6 @@ from align.errors import DataError
 
 Severity = Literal["error", "warning"]
 
-FEWEST_PAIRS = 50
-"""Below so many pairs, nothing is said about length."""
-LENGTH_SHARE = (0.35, 0.65)
-"""Share of pairs won by the longer text that is taken as no hint of the choice."""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -52,6 +48,12 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        default = "leave the rows out, or mend them" if self.severity == "error" else "look at the rows"
+        return REMEDIES.get(self.code, default)
 
 
 def check_records(
@@ -70,8 +72,8 @@ def check_records(
     for row, record in enumerate(records):
         for code in _codes(record):
             rows[code].append(row)
-    rows["duplicate-id"], rows["duplicate"] = _repeated(records)
-    rows["contradiction"] = _contradictions(records)
+    rows |= _repeated(records)
+    rows |= conflicts(records)
     found = [_finding(code, rows[code], place) for code in MESSAGES if rows[code]]
     found += _whole_file(records, where or kind)
     return sorted(found, key=lambda f: f.severity)
@@ -85,26 +87,35 @@ def check_imported(imported: Imported) -> list[Finding]:
 def leakage(
     train: Mapping[str, Imported | Sequence[Record]], heldout: Mapping[str, Imported | Sequence[Record]]
 ) -> list[Finding]:
-    """An error for each pair of a held-out and a training set (by name) that share a prompt.
+    """An error for each pair of a held-out and a training set (by name) that share a prompt, and a warning for each
+    that shares one but for spaces and capitals.
 
     Plain sequences are counted from row 1 under their name; imported files are named by file and line. Plain texts
     have no prompt and are not compared.
     """
+    if not any(len(r.records if isinstance(r, Imported) else r) for r in heldout.values()):
+        return []
     seen: dict[str, dict[str, str]] = defaultdict(dict)
     for name, records in train.items():
-        for place, _, key in _placed_keys(name, records):
+        for place, _, key, folded in _placed_keys(name, records):
             seen[key].setdefault(name, place)
+            seen[folded].setdefault(name, place)
     found = []
     for name, records in heldout.items():
-        hits: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-        for place, row, key in _placed_keys(name, records):
-            for source, first in seen.get(key, {}).items():
-                hits[source].append((row, place, first))
-        for source, rows in hits.items():
+        hits: dict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
+        for place, row, key, folded in _placed_keys(name, records):
+            exact, near_by = seen.get(key, {}), seen.get(folded, {})
+            for source in exact:
+                hits["leakage", source].append((row, place, exact[source]))
+            for source in near_by.keys() - exact.keys():
+                hits["near-leakage", source].append((row, place, near_by[source]))
+        for (code, source), rows in hits.items():
             _, place, first = rows[0]
-            message = f"held-out prompts of {name} are also in the training rows of {source}, first at {first}"
+            but = " but for spaces and capitals" if code == "near-leakage" else ""
+            message = f"held-out prompts of {name} are also in the training rows of {source}{but}, first at {first}"
+            severity: Severity = "warning" if but else "error"
             places = tuple(p for _, p, _ in rows)
-            found.append(Finding("error", "leakage", message, place, len(rows), places, tuple(r for r, _, _ in rows)))
+            found.append(Finding(severity, code, message, place, len(rows), places, tuple(r for r, _, _ in rows)))
     return found
 
 
@@ -124,8 +135,7 @@ def raise_on_errors(findings: Iterable[Finding], remedy: str = "") -> None:
         found += "; further faults: " + ", ".join(f"{f.code} at {f.where}" for f in errors[1:4])
     allowed, advice = "", "name another file, or mend this one"
     if first.code == "leakage":
-        allowed = "a prompt either in training or held out"
-        advice = "remove the rows from one of the two files, or give both sources the same holdout"
+        allowed, advice = "a prompt either in training or held out", first.remedy
     elif first.examples:
         file = first.where.rsplit(" row ", 1)[0] if " row " in first.where else first.where.rsplit(":", 1)[0]
         advice = f"to see them: align data check {file}; to leave them out: align data convert {file} OUT --drop-broken"
@@ -149,13 +159,51 @@ MESSAGES: dict[str, tuple[Severity, str]] = {
     "empty-text": ("error", "the text holds nothing but white space"),
     "empty-sample": ("warning", "an answer is empty"),
     "all-tied": ("warning", "all answers tie, so the row compares nothing"),
+    "rank-gap": ("warning", "the ranks leave a gap, as if an answer were missing; only their order is used"),
+    "same-answer": ("warning", "equal answers stand at different ranks; the two are not compared"),
     "empty-prompt": ("warning", "the prompt is empty"),
     "empty-turn": ("warning", "a message of the prompt is empty"),
     "same-role": ("warning", "two messages in a row have the same role, which some chat templates refuse"),
     "duplicate": ("warning", "the record stands in the file more than once"),
+    "near-duplicate": ("warning", "the record stands in the file already but for spaces and capitals"),
     "contradiction": ("warning", "the same two answers are preferred once this way and once the other"),
+    "disagreement": ("warning", "another annotator prefers one of these answers the other way round"),
+    "cycle": ("warning", "the comparisons of this prompt go round in a circle"),
 }
 """Code -> severity and what is wrong with one row, in the order in which findings are told."""
+
+
+REMEDIES = {
+    "duplicate": "keep one of each, or take it that they count that much more",
+    "near-duplicate": "keep one of each, or take it that they count that much more",
+    "contradiction": "ask the annotator again, or leave the rows out: they cancel each other",
+    "disagreement": "nothing, if people may differ: `evaluate` says how far they agree",
+    "cycle": "have these answers ranked together, or leave the rows out",
+    "rank-gap": "look whether an answer was lost; ties may share a rank",
+    "same-answer": "give equal answers one rank, or show each text once",
+    "all-tied": "show answers that differ more, or take it that the row counts for nothing",
+    "length": "compare a reward model with `longer wins`, and see its accuracy by length in `evaluate`",
+    "place": "shuffle the answers for each annotator, and write the order into meta.shown_order",
+    "leakage": "remove the rows from one of the two files, or give both sources the same holdout",
+    "near-leakage": "remove the rows from one of the two files",
+    "cut": "raise max_length, if what is cut matters",
+    "cut-away": "raise max_length",
+    "unused-column": "rename the column, if it was meant to be read",
+}
+"""Code -> what to do, where it is not the same for every row at fault."""
+
+
+def counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """Code -> rows that have it (pairs or rankings, where the finding is about the whole file), for a manifest."""
+    found: Counter[str] = Counter()
+    for finding in findings:
+        found[finding.code] += finding.count
+    return dict(found)
+
+
+def told(finding: Finding) -> str:
+    """A finding in one line, for a run that goes on."""
+    return f"{finding.where}: {finding.message}" + (f" ({finding.count} rows)" if finding.count > 1 else "")
 
 
 def _codes(record: Record) -> Iterable[str]:
@@ -174,11 +222,7 @@ def _codes(record: Record) -> Iterable[str]:
     if isinstance(record, Answers | Ranking) and len({a.id for a in record.answers}) < len(record.answers):
         yield "answer-ids"
     if isinstance(record, Ranking):
-        ranks = [rank for rank in record.ranks if rank is not None]
-        if len(ranks) < 2:
-            yield "no-ranks"
-        elif len(set(ranks)) == 1:
-            yield "all-tied"
+        yield from ranking_codes(record)
 
 
 def _answered(record: Record) -> list[list[Message]]:
@@ -223,51 +267,30 @@ def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
     return [(m.role, m.content.strip()) for m in messages]
 
 
-def _repeated(records: Sequence[Record]) -> tuple[list[int], list[int]]:
-    """Rows whose id an earlier row of other content has, and rows whose content an earlier row has."""
+def _repeated(records: Sequence[Record]) -> dict[str, list[int]]:
+    """Rows whose id an earlier row of other content has, and rows whose content an earlier row has, to the letter or
+    but for spaces and capitals."""
     ids: dict[str, str] = {}
     contents: set[str] = set()
-    same_id, same_content = [], []
+    folded: set[str] = set()
+    found: dict[str, list[int]] = {"duplicate-id": [], "duplicate": [], "near-duplicate": []}
     for row, record in enumerate(records):
         content = canonical(record.model_dump(exclude={"id", "meta"}))
+        plain = _fold(content)
         if ids.setdefault(record.id, content) != content:
-            same_id.append(row)
+            found["duplicate-id"].append(row)
         if content in contents:
-            same_content.append(row)
+            found["duplicate"].append(row)
+        elif plain in folded:
+            found["near-duplicate"].append(row)
         contents.add(content)
-    return same_id, same_content
+        folded.add(plain)
+    return found
 
 
-def _contradictions(records: Sequence[Record]) -> list[int]:
-    """Rows that prefer what an earlier row of the same prompt rejects in its favour."""
-    seen: set[tuple[str, str, str]] = set()
-    rows = []
-    for row, record in enumerate(records):
-        pairs = [(a, b) for a, b in _pairs(record) if a != b]
-        key = prompt_key(prompt_of(record) or []) if pairs else ""
-        if any((key, worse, better) in seen for better, worse in pairs):
-            rows.append(row)
-        seen.update((key, better, worse) for better, worse in pairs)
-    return rows
-
-
-def _pairs(record: Record) -> list[tuple[str, str]]:
-    """The comparisons in a record as (better, worse) texts."""
-    if isinstance(record, Preference):
-        return [("\n\n".join(m.content for m in record.chosen), "\n\n".join(m.content for m in record.rejected))]
-    if isinstance(record, Ranking):
-        return [(better.text, worse.text) for better, worse, _ in pairs_of(record)]
-    return []
-
-
-def longer_wins(records: Sequence[Record]) -> tuple[float, int]:
-    """How often the better text of a pair has more characters (equal lengths count half), and the number of pairs.
-
-    The share is 0.5 where there are no pairs.
-    """
-    pairs = [pair for record in records for pair in _pairs(record)]
-    won = sum((len(a) > len(b)) + 0.5 * (len(a) == len(b)) for a, b in pairs)
-    return (won / len(pairs) if pairs else 0.5), len(pairs)
+def _fold(content: str) -> str:
+    """Canonical JSON without what spaces, line breaks and capitals tell apart."""
+    return "".join(content.replace("\\n", "").replace("\\t", "").split()).casefold()
 
 
 def _finding(code: str, rows: list[int], place: Callable[[int], str]) -> Finding:
@@ -278,13 +301,11 @@ def _finding(code: str, rows: list[int], place: Callable[[int], str]) -> Finding
 
 def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:
     found = []
-    share, pairs = longer_wins(records)
-    if records and all(isinstance(record, Ranking) for record in records) and not pairs:
+    for code, (text, count) in (("length", length_bias(records)), ("place", place_bias(records))):
+        if text:
+            found.append(Finding("warning", code, text, where, count))
+    if records and all(isinstance(record, Ranking) for record in records) and not any(pairs(r) for r in records):
         found.append(Finding("error", "no-comparison", "no row prefers one answer to another", where, len(records)))
-    if pairs >= FEWEST_PAIRS and not LENGTH_SHARE[0] <= share <= LENGTH_SHARE[1]:
-        side = "longer" if share > 0.5 else "shorter"
-        text = f"length alone predicts the choice: the {side} answer wins {max(share, 1 - share):.0%} of {pairs} pairs"
-        found.append(Finding("warning", "length", text, where, pairs))
     columns = Counter(name for record in records for name in record.meta)
     for name, count in columns.items():
         hint = near(name, set(type(records[0]).model_fields) - {"meta", "id"}) if records else ""
@@ -294,11 +315,11 @@ def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:
     return found
 
 
-def _placed_keys(name: str, records: Imported | Sequence[Record]) -> Iterable[tuple[str, int, str]]:
-    """(place, row, prompt key) of every record that has a prompt."""
+def _placed_keys(name: str, records: Imported | Sequence[Record]) -> Iterable[tuple[str, int, str, str]]:
+    """(place, row, prompt key, the prompt without spaces and capitals) of every record that has a prompt."""
     rows = records.records if isinstance(records, Imported) else records
     for row, record in enumerate(rows):
         prompt = prompt_of(record)
         if prompt:
             place = records.place(row) if isinstance(records, Imported) else f"{name}:{row + 1}"
-            yield place, row, prompt_key(prompt)
+            yield place, row, prompt_key(prompt), _fold(canonical([[m.role, m.content] for m in prompt]))

@@ -35,14 +35,28 @@ SHOWN = 20
 
 
 @app.command()
-def check(file: InFile, kind: Kind = "", format: Format = "auto", as_json: AsJson = False) -> None:
+def check(
+    file: InFile,
+    kind: Kind = "",
+    format: Format = "auto",
+    heldout: Annotated[Path | None, typer.Option(help="A file of held-out rows; prompts in both are errors.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="A model's folder: count comparisons that are cut.")] = None,
+    max_length: Annotated[int, typer.Option(help="With --tokenizer: tokens of prompt and answer.", min=8)] = 1024,
+    as_json: AsJson = False,
+) -> None:
     """Show every broken line and every doubtful row of a file. Exit code 3 if there is an error."""
-    from align.data.checks import check_imported
-    from align.data.importers import scan_file
+    from align.data.checks import check_imported, leakage
+    from align.data.importers import import_file, scan_file
 
     kind = kind or _kind_of(file)
     imported, broken = scan_file(file, kind, format)
     findings = check_imported(imported)
+    if heldout:
+        findings += leakage({str(file): imported}, {str(heldout): import_file(heldout, _kind_of(heldout))})
+    if tokenizer:
+        from align.data.truncation import check_lengths
+
+        findings += check_lengths(imported, tokenizer, max_length)
     errors = len(broken) + sum(f.count for f in findings if f.severity == "error")
     if as_json:
         _print_json(
@@ -121,7 +135,8 @@ def figures_of(imported: Imported) -> dict[str, Any]:
     import re
     from collections import Counter
 
-    from align.data.checks import longer_wins
+    from align.data.annotators import agreement
+    from align.data.preference_checks import longer_wins
     from align.data.records import CHINESE, Ranking, count_words, prompt_of
     from align.data.split import group_key
 
@@ -152,6 +167,11 @@ def figures_of(imported: Imported) -> dict[str, Any]:
     if imported.kind == "rankings":
         ranks = [[r for r in record.ranks if r is not None] for record in records if isinstance(record, Ranking)]
         figures["rankings with ties"] = sum(len(set(r)) < len(r) for r in ranks)
+        found = agreement([record for record in records if isinstance(record, Ranking)])
+        figures["annotators"] = len({record.annotator for record in records if isinstance(record, Ranking)})
+        figures["comparisons that several judged"] = found.comparisons
+        if found.rate is not None:
+            figures["agreement"] = round(found.rate, 4)
     if imported.kind == "feedback":
         figures["labelled good"] = sum(bool(getattr(record, "label", False)) for record in records)
     return figures
@@ -220,6 +240,7 @@ def _finding_row(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "where": finding.where,
         "count": finding.count,
+        "remedy": finding.remedy,
         "places": list(finding.examples),
     }
 
@@ -236,12 +257,14 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
         if finding.severity == "error" or not shown:
             for place in shown or (finding.where,):
                 typer.echo(f"{finding.severity:<8} {place}: {finding.message}")
+            typer.echo(f"{'':<8} -> {finding.remedy}")
             continue
         more = f" and {finding.count - len(shown)} more" if finding.count > len(shown) else ""
         # The file is named once; of the other places only the line.
         lines = [place.removeprefix(imported.path).lstrip(": ") for place in shown[1:]]
         places = ", ".join([shown[0], *lines])
         typer.echo(f"{finding.severity:<8} {finding.message}: {finding.count} rows, {places}{more}")
+        typer.echo(f"{'':<8} -> {finding.remedy}")
     warnings = sum(f.severity == "warning" for f in findings)
     rows = len(imported.records)
     read = f"{rows} {imported.kind} read as {imported.format}"

@@ -65,7 +65,8 @@ def chosen_pairs(ranking: Ranking, pairs: Pairs) -> list[tuple[Answer, Answer]]:
             for other, j in placed
             if (other == below.get(rank) if pairs == "adjacent" else rank == levels[0] < other)
         ]
-    return [(ranking.answers[i], ranking.answers[j]) for i, j in wanted]
+    chosen = [(ranking.answers[i], ranking.answers[j]) for i, j in wanted]
+    return [(better, worse) for better, worse in chosen if better.text != worse.text]
 
 
 def best_as_demonstration(record: Record) -> Demonstration | None:

@@ -184,7 +184,8 @@ def prompt_of(record: Record) -> list[Message] | None:
 def pairs_of(ranking: Ranking) -> list[tuple[Answer, Answer, int]]:
     """Every strict comparison in a ranking as (better, worse, rank gap). K answers without ties give K(K-1)/2.
 
-    Ties and unranked answers give none here; a trainer that models ties reads the ranking itself.
+    Ties, unranked answers and answers of equal text give none here; a trainer that models ties reads the ranking
+    itself.
     """
     placed = [(a, r) for a, r in zip(ranking.answers, ranking.ranks, strict=True) if r is not None]
-    return [(a, b, rb - ra) for a, ra in placed for b, rb in placed if ra < rb]
+    return [(a, b, rb - ra) for a, ra in placed for b, rb in placed if ra < rb and a.text != b.text]

@@ -85,8 +85,10 @@ def pair_rows(
             remedy="raise max_length" if encoded else "rank answers that differ; per_prompt: or temperature: may help",
         )
     if context and (cut := sum(e.cut for e in kept)):
+        context.counted["pairs_cut"] = cut
         context.say(f"{cut} of {len(pairs)} comparisons are longer than max_length {settings.max_length} and were cut")
     if context and len(kept) < len(encoded):
+        context.counted["pairs_lost"] = len(encoded) - len(kept)
         context.say(f"{len(encoded) - len(kept)} comparisons were left out: cutting removes their difference")
     return [{"prompt_ids": e.prompt_ids, "chosen_ids": e.chosen_ids, "rejected_ids": e.rejected_ids} for e in kept]
 

@@ -80,6 +80,7 @@ def encode_all(tokenizer: Any, examples: list[Demonstration], max_length: int, c
             remedy=f"raise max_length; the longest example has {longest} tokens",
         )
     if cut := sum(len(e.input_ids) > max_length for e in whole):
+        context.counted.update({"examples_cut": cut, "examples_lost": len(whole) - len(kept)})
         context.say(
             f"{cut} of {len(examples)} examples are longer than max_length {max_length} and were cut"
             + (f"; {len(whole) - len(kept)} of them lost every trained token" if len(kept) < len(whole) else "")

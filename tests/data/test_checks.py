@@ -14,10 +14,10 @@ from align.data.checks import (
     check_records,
     drop_broken,
     leakage,
-    longer_wins,
     raise_on_errors,
 )
 from align.data.importers import Imported
+from align.data.preference_checks import longer_wins
 from align.data.records import RECORDS, Record
 from align.errors import DataError
 
@@ -141,7 +141,9 @@ def test_length_is_told_from_fifty_pairs_on() -> None:
     rows = [pair("longer", "x", prompt=str(i)) for i in range(50)]
     assert codes("preferences", *rows) == {"length": "warning"}
     message = check_records("preferences", make("preferences", *rows))[0].message
-    assert message == "length alone predicts the choice: the longer answer wins 100% of 50 pairs"
+    assert message == (
+        "length alone predicts the choice: the longer answer wins 100% of 50 pairs (95 % interval 93%-100%)"
+    )
     assert codes("preferences", *rows[:49]) == {}
     mixed = [pair("longer", "x", prompt=str(i)) for i in range(32)] + [
         pair("x", "longer", prompt=str(-i)) for i in range(1, 19)

@@ -195,7 +195,9 @@ def test_pairs_that_are_too_long_are_cut_and_said(tmp_path: Path) -> None:
 
     pairs = comparisons([*records, *tiny.preferences()[2:]])
     said: list[str] = []
-    rows = dpo.pair_rows(tokenizer, pairs, settings(max_length=64), tiny.context_for(tmp_path, say=said.append))
+    context = tiny.context_for(tmp_path, say=said.append)
+    rows = dpo.pair_rows(tokenizer, pairs, settings(max_length=64), context)
+    assert context.counted == {"pairs_cut": 1, "pairs_lost": 1}
     assert said == [
         "1 of 8 comparisons are longer than max_length 64 and were cut",
         "1 comparisons were left out: cutting removes their difference",

@@ -131,6 +131,19 @@ def test_a_reward_model_alone_can_be_measured(tmp_path: Path) -> None:
     assert made.manifest.metrics["reward_ece"] == round(found["calibration"]["ece"], 4)
 
 
+def test_a_file_that_only_measures_and_what_the_doctor_found_in_it(tmp_path: Path) -> None:
+    """RewardBench's way: no training rows, a tag for each subset, and findings that stand in the figures again."""
+    records = [r.model_copy(update={"tags": ["easy"]}) for r in tiny.preferences()]
+    pairs = tiny.data_artifact(tmp_path, "bench", "preferences", [], records * 3, metrics={"doctor": {"duplicate": 16}})
+    stage = Evaluate(name="result", kind="evaluate", reward=["reward"], data="bench")
+    made = tiny.run_in(tmp_path, stage, {"reward": [trained_reward(tmp_path)], "data": [pairs]})
+    (found,) = json.loads((made.path / "evaluation.json").read_text("utf-8"))["reward"]
+    assert found["accuracy"]["pairs"] == found["tags"]["easy"]["pairs"] == 24
+    assert "TF-IDF" not in found["baselines"], "nothing to train it on"
+    assert found["agreement"]["reason"] == "preferences do not say who judged"
+    assert made.manifest.metrics["doctor"] == {"bench.duplicate": 16}
+
+
 def test_nothing_is_held_out(tmp_path: Path) -> None:
     prompts = tiny.data_artifact(tmp_path, "prompts", "prompts", tiny.prompts())
     with pytest.raises(DataError, match=r"no held-out prompt to ask(.|\n)*holdout: 0.1"):

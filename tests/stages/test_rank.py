@@ -108,8 +108,13 @@ def test_by_file(tmp_path: Path) -> None:
     )
     assert [r.annotator for r in ranked(made, TRAIN)] == ["ann", "bob"]
     assert not (made.path / HELDOUT).exists()
-    assert said == ["2 prompts have no label and were left out"]
-    assert made.manifest.metrics == {"unlabelled_prompts": 2, "rankings": 2, "comparisons": 2, "tied_share": 0.0}
+    assert said == [
+        "2 prompts have no label and were left out",
+        "train.jsonl:2: another annotator prefers one of these answers the other way round",
+    ]
+    assert made.manifest.metrics == {
+        "unlabelled_prompts": 2, "rankings": 2, "comparisons": 2, "tied_share": 0.0, "doctor": {"disagreement": 1},
+    }  # fmt: skip
 
 
 def test_labels_that_fit_no_answer(tmp_path: Path) -> None:
@@ -126,10 +131,26 @@ def test_labels_without_a_placed_answer_are_no_division_by_zero(tmp_path: Path) 
     made = tiny.run_in(
         tmp_path, settings(ByFile(file="labels")), {"answers": [source(tmp_path, [item], [])], "by.file": [labels]}
     )
-    assert made.manifest.metrics == {"rankings": 1, "comparisons": 0, "tied_share": 0.0}
+    assert made.manifest.metrics == {
+        "rankings": 1, "comparisons": 0, "tied_share": 0.0, "doctor": {"no-comparison": 1, "no-ranks": 1},
+    }  # fmt: skip
 
 
 def test_a_label_may_leave_answers_out() -> None:
     item = answers("q", "a", "b", "c")
     part: Any = Ranking(prompt=item.prompt, answers=item.answers[:2], ranks=[1, 2], annotator="ann")
     assert by_labels([item], [part]) == [part]
+
+
+def test_what_was_said_of_the_answers_is_not_said_again(tmp_path: Path) -> None:
+    """An empty answer came with the input; that all tie is new."""
+    items = [answers("q", "", "b"), answers("r", "a", "c")]
+    found = {"doctor": {"empty-sample": 1}}
+    data = tiny.data_artifact(tmp_path, "answers", "answers", items, metrics=found)
+    (tmp_path / "judge.py").write_text(
+        "def score(prompt, answer, reference=None, tags=()):\n    return float(answer == 'b')\n"
+    )
+    said: list[str] = []
+    made = tiny.run_in(tmp_path, settings(ByRules(rules="judge.py")), {"answers": [data]}, say=said.append)
+    assert said == ["train.jsonl:2: all answers tie, so the row compares nothing"]
+    assert made.manifest.metrics["doctor"] == {"answers.empty-sample": 1, "empty-sample": 1, "all-tied": 1}
