@@ -5,106 +5,21 @@ A stage names its inputs by role (`model:`, `data:` ...); `align/recipe/wiring.p
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
-DataKind = Literal["corpus", "prompts", "demonstrations", "answers", "rankings", "preferences", "feedback"]
-SourceKind = Literal["policy", "reward_model", DataKind]
-Pairs = Literal["all", "best_vs_rest", "best_vs_worst", "adjacent"]
-"""Which comparisons of a ranking count: every strict one, those that the best answers win, the widest one, or those
-between neighbouring ranks. A preference is one comparison under each."""
-Format = Literal["auto", "align", "alpaca", "sharegpt", "messages", "hh-rlhf", "trl", "ultrafeedback", "kto", "text"]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, values do not change after loading, docstrings become the schema's descriptions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Source(Strict):
-    """Something the recipe starts from: a model, or a data file. The only place with paths, hub ids and revisions."""
-
-    kind: SourceKind
-    """Artifact kind."""
-    path: str
-    """A local file or folder, relative to the recipe, or a hub id such as `Qwen/Qwen3-0.6B` (models only)."""
-    revision: str | None = None
-    """Commit of a hub model. Without it the newest is taken and the run says which."""
-    format: Format = "auto"
-    """Format of a data file; `auto` looks at its first record."""
-    holdout: Annotated[float | int, Field(ge=0)] | Literal["all"] = 0
-    """Rows kept out of training: a share below 1, a number of rows, or `all` for a file that only measures. Split by
-    prompt, so none lands on both sides."""
-    heldout: str | None = None
-    """Path of a second data file whose rows are all held out, in place of `holdout`; `path` is then all training."""
-    broken: Literal["error", "drop"] = "error"
-    """Data only: what to do with rows that cannot be used (empty answer, chosen equal to rejected): stop, or leave
-    them out and say how many."""
-    chat_template: str | None = None
-    """Models only: `chatml`, `plain`, or a path to a Jinja file; for tokenizers that bring none."""
-    pad_token: str | None = None
-    """Models only: an existing token to pad with, distinct from EOS; for tokenizers that have none."""
-
-    @model_validator(mode="after")
-    def _one_way_to_hold_out(self) -> Source:
-        if self.heldout and self.holdout:
-            raise ValueError("holdout: and heldout: are both set; give a share (or number) of rows, or a second file")
-        return self
-
-
-class Lora(Strict):
-    """LoRA (Hu et al. 2021): low-rank adapters on the linear layers, the base frozen."""
-
-    r: int = Field(default=16, ge=1)
-    """Rank of the update."""
-    alpha: int = Field(default=32, ge=1)
-    """Scale: the update is multiplied by alpha / r."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapter's input."""
-    targets: str | list[str] = "all-linear"
-    """Module names to adapt, or `all-linear`."""
-
-
-class StageBase(Strict):
-    """What every stage has."""
-
-    name: Name
-    """The artifact's name, and the folder it is saved in."""
-
-
-class Learning(StageBase):
-    """What every stage that changes weights has."""
-
-    epochs: float = Field(default=1, gt=0)
-    """Passes over the training rows."""
-    max_steps: int | None = Field(default=None, ge=1)
-    """Optimizer steps; stops before the epochs are through."""
-    batch_size: int = Field(default=16, ge=1)
-    """Sequences (or pairs) per optimizer step."""
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate of AdamW."""
-    lora: Lora | Literal["none"] | None = None
-    """LoRA settings, `none` for full fine-tuning, or nothing for the recipe's default."""
-    trainer: dict[str, Any] = Field(default_factory=dict)
-    """Further arguments of this stage's trainer config, by their own names."""
-
-
-class Training(Learning):
-    """What every stage has that trains on rows of a file. Batch sizes count sequences (or pairs)."""
-
-    micro_batch: int | None = Field(default=None, ge=1)
-    """Sequences in memory at once; a divisor of batch_size. Default: the whole batch up to 8."""
-    max_length: int = Field(default=1024, ge=8)
-    """Longest sequence in tokens; longer rows are cut, or refused where cutting would lose what is compared."""
-
-    @model_validator(mode="after")
-    def _micro_divides(self) -> Training:
-        if self.micro_batch and self.batch_size % self.micro_batch:
-            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch_size {self.batch_size}")
-        return self
+from align.recipe.base import DataKind as DataKind
+from align.recipe.base import Format as Format
+from align.recipe.base import Learning as Learning
+from align.recipe.base import Lora as Lora
+from align.recipe.base import Name as Name
+from align.recipe.base import Pairs as Pairs
+from align.recipe.base import Source as Source
+from align.recipe.base import SourceKind as SourceKind
+from align.recipe.base import StageBase as StageBase
+from align.recipe.base import Strict as Strict
+from align.recipe.base import Training as Training
 
 
 class Pretrain(Training):
