@@ -89,6 +89,11 @@ class Learning(StageBase):
     """Further arguments of this stage's trainer config, by their own names."""
 
 
+def in_memory(batch_size: int, micro_batch: int | None) -> int:
+    """Sequences in memory at once: as asked, or the largest divisor of the batch that is at most 8."""
+    return micro_batch or max(n for n in range(1, min(8, batch_size) + 1) if batch_size % n == 0)
+
+
 class Training(Learning):
     """What every stage has that trains on rows of a file. Batch sizes count sequences (or pairs)."""
 

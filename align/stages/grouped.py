@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from align.artifacts import METRICS
 from align.contract import HELDOUT, RESUME, TRAIN, Context, Inputs, Metrics
 from align.data.chat import as_dicts, encode_prompt, stop_ids
 from align.data.records import Message
@@ -16,7 +17,7 @@ from align.recipe.schema import Grouped
 from align.stages.ppo import prompt_rows, rewards_of
 from align.trainers.ppo.rewards import Episode, Handling, Rewards, make_rewards
 from align.trainers.ppo.rollout import read_prompts
-from align.trainers.progress import read_metrics, run_training, training_arguments
+from align.trainers.progress import last_tenth, read_metrics, run_training, training_arguments
 
 
 def run_grouped(kind: tuple[Any, Any], settings: Grouped, inputs: Inputs, out: Path, context: Context) -> Metrics:
@@ -104,11 +105,6 @@ def as_trl(rewards: Rewards, stops: Sequence[int], tokenizer: Any) -> Callable[.
 
 def closing(out: Path) -> dict[str, float]:
     """The mean reward over the last tenth of training, and on held-out prompts."""
-    logged = read_metrics(out / "logs/metrics.jsonl")
-    found: dict[str, float] = {}
-    for label, key in (("reward", "reward"), ("heldout_reward", "eval_reward")):
-        values = [row[key] for row in logged if key in row]
-        tail = values[-max(1, len(values) // 10) :]
-        if tail:
-            found[label] = round(sum(tail) / len(tail), 4)
-    return found
+    logged = read_metrics(out / METRICS)
+    found = {label: last_tenth(logged, key) for label, key in (("reward", "reward"), ("heldout_reward", "eval_reward"))}
+    return {label: round(value, 4) for label, value in found.items() if value is not None}

@@ -7,7 +7,9 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,17 +19,11 @@ from align.artifacts import METRICS
 from align.contract import RESUME, Context, Interrupted, Metrics
 from align.errors import TrainingError
 from align.models.device import pick_device, pick_dtype
+from align.recipe.base import in_memory
 from align.recipe.schema import Grouped, Learning, Training
 
 COMPLETE = "complete"
 """Marker in a checkpoint that was written whole; a kill while saving leaves one without."""
-
-
-def micro_batch(settings: Training | Grouped) -> int:
-    """Sequences in memory at once: as asked, or the largest divisor of the batch that is at most 8."""
-    if settings.micro_batch:
-        return settings.micro_batch
-    return max(n for n in range(1, min(8, settings.batch_size) + 1) if settings.batch_size % n == 0)
 
 
 def training_arguments(config_class: Any, settings: Training | Grouped, out: Path, context: Context, **own: Any) -> Any:
@@ -35,7 +31,7 @@ def training_arguments(config_class: Any, settings: Training | Grouped, out: Pat
 
     The recipe's `trainer:` block comes last; names that we set ourselves were refused when the recipe was checked.
     """
-    micro = micro_batch(settings)
+    micro = in_memory(settings.batch_size, settings.micro_batch)
     values: dict[str, Any] = {
         **common_arguments(settings, out, context),
         "per_device_train_batch_size": micro,
@@ -93,12 +89,11 @@ def run_training(trainer: Any, out: Path, context: Context) -> Metrics:
     context.interrupt.can_wait = False
     seconds = time.monotonic() - started
     steps = trainer.state.global_step
-    losses = [r["loss"] for r in read_metrics(log) if "loss" in r]
-    tail = losses[-max(1, len(losses) // 10) :]
+    loss = last_tenth(read_metrics(log), "loss")
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     return {
         "steps": steps,
-        "loss": round(sum(tail) / len(tail), 6) if tail else None,
+        "loss": None if loss is None else round(loss, 6),
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "trained_parameters": trained,
         "steps_per_second": round((steps - steps_before) / seconds, 3) if seconds > 0 else None,
@@ -122,6 +117,12 @@ def read_metrics(log: Path) -> list[dict[str, Any]]:
         return []
     text = log.read_text("utf-8")
     return [json.loads(line) for line in text.split("\n")[:-1] if line]
+
+
+def last_tenth(logged: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """The mean of `key` over the last tenth of the rows that hold it (one at least); None if none does."""
+    values = [row[key] for row in logged if key in row]
+    return fmean(values[-max(1, len(values) // 10) :]) if values else None
 
 
 def keep_steps(log: Path, step: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from align.errors import TrainingError
+from align.recipe.base import in_memory
 from align.recipe.schema import SFT
 from align.trainers import progress
 from tests import tiny
@@ -23,7 +24,14 @@ def settings(**changes: Any) -> SFT:
     ("batch", "asked", "wanted"), [(16, None, 8), (12, None, 6), (7, None, 7), (11, None, 1), (3, None, 3), (16, 4, 4)]
 )
 def test_micro_batches_divide_the_batch(batch: int, asked: int | None, wanted: int) -> None:
-    assert progress.micro_batch(settings(batch_size=batch, micro_batch=asked)) == wanted
+    assert in_memory(batch, asked) == wanted
+
+
+def test_the_last_tenth() -> None:
+    logged: list[dict[str, Any]] = [{"loss": float(i)} if i % 2 else {"other": 1.0} for i in range(40)]
+    assert progress.last_tenth(logged, "loss") == 38.0  # of 1, 3 ... 39 the last two
+    assert progress.last_tenth(logged[:4], "loss") == 3.0
+    assert progress.last_tenth(logged, "nothing") is None
 
 
 def test_arguments_of_a_stage_and_of_its_trainer_block(tmp_path: Path) -> None:
