@@ -192,14 +192,23 @@ def encode_pair(
     return EncodedPair(prompt_ids, chosen_ids, rejected_ids, cut=True)
 
 
+def encode_answer(
+    tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message], max_length: int
+) -> tuple[list[int], list[int]]:
+    """One answer as tokens: (prompt, answer with its closing token), cut as `encode_pair` cuts."""
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    answer_ids = encode_completion(tokenizer, prompt, completion)
+    room = max(max_length - len(answer_ids), min(len(prompt_ids), max_length // 4))
+    prompt_ids = prompt_ids[-room:]
+    return prompt_ids, answer_ids[: max_length - len(prompt_ids)]
+
+
 def encode_scored(
     tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message], max_length: int
 ) -> list[int]:
     """What a reward model reads, in training and everywhere else: prompt and answer with its closing token."""
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    answer_ids = encode_completion(tokenizer, prompt, completion)
-    room = max(max_length - len(answer_ids), min(len(prompt_ids), max_length // 4))
-    return (prompt_ids[-room:] + answer_ids)[:max_length]
+    prompt_ids, answer_ids = encode_answer(tokenizer, prompt, completion, max_length)
+    return prompt_ids + answer_ids
 
 
 def special_ids(tokenizer: Any) -> set[int]:

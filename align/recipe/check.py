@@ -22,6 +22,8 @@ from align.recipe.wiring import MAKES, ROLES, references, rules_files
 MODELS = ("policy", "reward_model")
 TEMPLATES = ("chatml", "plain")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
+"""DPO's losses that `label_smoothing` changes; a test reads them from TRL."""
 DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".txt", ".gz", ".csv")
 
 
@@ -313,6 +315,13 @@ def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:
             "the loss exo_pair is not defined without label smoothing",
             "label_smoothing above 0",
             "write `trainer: {label_smoothing: 0.001}`",
+        )
+    if smoothing and not SMOOTHED & set(losses):
+        yield Problem(
+            (*place, "trainer", "label_smoothing"),
+            f"`label_smoothing` does nothing to the loss {words.listing(losses)}",
+            f"a loss that knows it: {words.listing(sorted(SMOOTHED))}",
+            "delete the line; what annotators disagree on is smoothed by itself",
         )
 
 

@@ -20,6 +20,7 @@ from align.recipe.base import SourceKind as SourceKind
 from align.recipe.base import StageBase as StageBase
 from align.recipe.base import Strict as Strict
 from align.recipe.base import Training as Training
+from align.recipe.base import in_memory
 
 
 class Pretrain(Training):
@@ -133,18 +134,72 @@ class Reward(Comparing):
     """The policy whose weights the reward model starts from."""
 
 
-class DPO(Comparing):
+class Preferring(Comparing):
+    """What stages have that move a policy towards the better answer of each comparison."""
+
+    model: str
+    """The policy to improve."""
+    weigh: Literal["rankings", "pairs"] = "pairs"
+    """What counts alike: each ranking, however many pairs it gives, or each pair."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Peak learning rate of AdamW."""
+
+
+class DPO(Preferring):
     """Direct preference optimisation (Rafailov et al. 2023); the reference is the policy it starts from."""
 
     kind: Literal["dpo"]
-    model: str
-    """The policy to improve, which is also the reference."""
     beta: float = Field(default=0.1, gt=0)
     """Strength of the pull towards the reference."""
     loss: str | list[str] = "sigmoid"
     """TRL's `loss_type`: sigmoid, ipo, hinge, robust, apo_zero ..., or a list of them."""
+
+
+class ORPO(Preferring):
+    """Odds ratio preference optimisation (Hong et al. 2024), by TRL: the better answer is imitated, and made likelier
+    than the other; no reference."""
+
+    kind: Literal["orpo"]
+    beta: float = Field(default=0.1, gt=0)
+    """Weight of the odds ratio beside the imitation, the paper's lambda."""
+
+
+class SimPO(Preferring):
+    """Simple preference optimisation (Meng et al. 2024), by TRL: mean log-probability per token, and no reference."""
+
+    kind: Literal["simpo"]
+    beta: float = Field(default=2.0, gt=0)
+    """Scale of the difference in mean log-probability per token."""
+    gamma: float = Field(default=1.0, ge=0)
+    """Margin by which the better answer should win, on the scale of beta."""
+
+
+class KTO(Training):
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024), by TRL: from thumbs up and down, without pairs; the
+    reference is the policy it starts from."""
+
+    kind: Literal["kto"]
+    model: str
+    """The policy to improve, which is also the reference."""
+    data: str | list[str]
+    """Feedback; of rankings the best answer counts as thumb up and the worst as thumb down, as do the two sides of
+    preferences."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull towards the reference."""
+    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """TRL's `loss_type`; the second measures against the reference alone and needs no estimate of the drift."""
     learning_rate: float = Field(default=2e-5, gt=0)
     """Peak learning rate of AdamW."""
+
+    @model_validator(mode="after")
+    def _answers_beside_each_other(self) -> KTO:
+        # Those in memory together are each other's measure of the drift (section 4.1 of the paper).
+        if self.loss == "kto" and in_memory(self.batch_size, self.micro_batch) < 2:
+            raise ValueError(
+                f"kto measures drift on the answers in memory together, and batch_size {self.batch_size} leaves one; "
+                "give a batch_size with a divisor up to 8, or a micro_batch of 2 or more"
+            )
+        return self
 
 
 class Online(Learning):
@@ -280,7 +335,8 @@ class Export(StageBase):
 
 
 Stage = Annotated[
-    Pretrain | SFT | Sample | Rank | Reward | DPO | PPO | GRPO | RLOO | Evaluate | Export, Field(discriminator="kind")
+    Pretrain | SFT | Sample | Rank | Reward | DPO | ORPO | SimPO | KTO | PPO | GRPO | RLOO | Evaluate | Export,
+    Field(discriminator="kind"),
 ]
 
 

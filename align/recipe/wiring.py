@@ -11,6 +11,8 @@ from typing import Any
 from align.recipe.schema import (
     DPO,
     GRPO,
+    KTO,
+    ORPO,
     PPO,
     RLOO,
     SFT,
@@ -21,6 +23,7 @@ from align.recipe.schema import (
     Rank,
     Reward,
     Sample,
+    SimPO,
     StageBase,
 )
 
@@ -31,6 +34,9 @@ STAGES: dict[str, type[StageBase]] = {
     "rank": Rank,
     "reward": Reward,
     "dpo": DPO,
+    "orpo": ORPO,
+    "simpo": SimPO,
+    "kto": KTO,
     "ppo": PPO,
     "grpo": GRPO,
     "rloo": RLOO,
@@ -46,6 +52,9 @@ MAKES: dict[str, str] = {
     "rank": "rankings",
     "reward": "reward_model",
     "dpo": "policy",
+    "orpo": "policy",
+    "simpo": "policy",
+    "kto": "policy",
     "ppo": "policy",
     "grpo": "policy",
     "rloo": "policy",
@@ -64,6 +73,9 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     "rank": {"answers": ("answers",), "by.reward": ("reward_model",), "by.file": ("rankings",)},
     "reward": {"model": ("policy",), "data": COMPARED},
     "dpo": {"model": ("policy",), "data": COMPARED},
+    "orpo": {"model": ("policy",), "data": COMPARED},
+    "simpo": {"model": ("policy",), "data": COMPARED},
+    "kto": {"model": ("policy",), "data": ("feedback", *COMPARED)},
     "ppo": {
         "model": ("policy",),
         "prompts": ASKED,

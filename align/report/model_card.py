@@ -23,6 +23,9 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TAGS = {
     "sft": "sft",
     "dpo": "dpo",
+    "orpo": "orpo",
+    "simpo": "simpo",
+    "kto": "kto",
     "ppo": "ppo",
     "grpo": "grpo",
     "rloo": "rloo",

@@ -25,12 +25,16 @@ def trainer_fields() -> dict[str, Any]:
     import trl
 
     from align.trainers.ppo.config import PPOConfig
+    from align.trainers.shim import CPOConfig, ORPOConfig
 
     configs = {
         "pretrain": transformers.TrainingArguments,
         "sft": trl.SFTConfig,
         "reward": trl.RewardConfig,
         "dpo": trl.DPOConfig,
+        "orpo": ORPOConfig,
+        "simpo": CPOConfig,
+        "kto": trl.KTOConfig,
         "ppo": PPOConfig,
         "grpo": trl.GRPOConfig,
         "rloo": trl.RLOOConfig,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from align.errors import RecipeError
-from align.recipe.check import check_recipe
+from align.recipe.check import SMOOTHED, check_recipe
 from align.recipe.trainer_arguments import GONE, OURS, dpo_loss_types, fields_of, fits
 from tests.recipe.conftest import Make
 
@@ -173,6 +173,10 @@ MISTAKES = {
         (DPO, "    loss: exo_pair\n"), 17, "loss", "not defined without label smoothing", "above 0",
         "label_smoothing: 0.001"
     ),
+    "smoothing that does nothing": (
+        (DPO, "    loss: [sigmoid, sft]\n    trainer: {label_smoothing: 0.1}\n"), 18, r"trainer\.label_smoothing",
+        "does nothing to the loss sigmoid, sft", "aot_unpaired, exo_pair, robust", "delete the line"
+    ),
     "an unknown trainer argument": (
         (DPO, "    trainer:\n      weight_decay: 0.1\n      wramup_steps: 3\n"),
         19, r"stages\[4\]\.trainer\.wramup_steps",
@@ -306,13 +310,14 @@ def test_unused_sources_and_equal_answers_are_warned_of(make: Make) -> None:
 
 def test_every_dpo_loss_is_accepted(make: Make) -> None:
     for loss in dpo_loss_types():
-        check_recipe(make((DPO, f"    loss: {loss}\n    trainer: {{label_smoothing: 0.01}}\n")))
+        smoothing = "    trainer: {label_smoothing: 0.01}\n" if loss in SMOOTHED else ""
+        check_recipe(make((DPO, f"    loss: {loss}\n{smoothing}")))
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "sft", "reward", "dpo"])
+@pytest.mark.parametrize("kind", ["pretrain", "sft", "reward", "dpo", "orpo", "simpo", "kto"])
 def test_a_plausible_trainer_mapping_passes_for_every_trainer(make: Make, kind: str) -> None:
     trainer = "{weight_decay: 0, warmup_steps: 0.1, lr_scheduler_type: cosine, max_grad_norm: 1e-1, tf32: null}"
-    data = "rankings" if kind in ("reward", "dpo") else "demos"
+    data = "rankings" if kind not in ("pretrain", "sft") else "demos"
     model = "" if kind == "pretrain" else "model: base, "
     stage = f"  - {{name: more, kind: {kind}, {model}data: {data}, trainer: {trainer}}}\n  - {{name: result"
     check_recipe(make(("  - {name: result", stage)))

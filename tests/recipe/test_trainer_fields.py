@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
+from align.recipe.check import SMOOTHED
 from align.recipe.schema import Learning
 from align.recipe.trainer_arguments import ALLOWED_ANYWAY, CONFIGS, FIELDS_FILE, GONE, OURS, dpo_loss_types, fields_of
 from align.recipe.wiring import STAGES
@@ -22,6 +23,14 @@ def test_the_loss_types_are_those_the_trainer_computes() -> None:
 
     computed = re.findall(r'loss_type == "(\w+)"', inspect.getsource(dpo_trainer))
     assert sorted(set(computed)) == sorted(dpo_loss_types())
+
+
+def test_the_losses_that_label_smoothing_changes() -> None:
+    from trl.trainer import dpo_trainer
+
+    parts = re.split(r'loss_type == "(\w+)"', inspect.getsource(dpo_trainer.DPOTrainer._compute_loss))
+    blocks = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert {name for name, block in blocks.items() if "self.label_smoothing" in block} == SMOOTHED
 
 
 def test_every_kind_that_trains_with_a_config_has_its_list() -> None:

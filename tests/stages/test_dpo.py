@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from align.artifacts import Artifact
+from align.contract import Inputs
 from align.data.chat import encode_pair
 from align.errors import DataError, ModelError, TrainingError
 from align.models.load import load_causal, load_merged, load_tokenizer, resolve
 from align.recipe.schema import DPO, SFT, Lora
+from align.recipe.trainer_arguments import dpo_loss_types
 from align.stages import dpo
 from tests import tiny
 from tests.tiny import talk
@@ -113,7 +115,11 @@ def test_another_reference_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyP
     base = resolve(tiny.base_of(tmp_path, "llama", "other"))
     monkeypatch.setattr(dpo, "load_merged", lambda ref, dtype: load_merged(base, dtype))
     with pytest.raises(TrainingError, match=r"reference is not the policy this stage starts from: .* differ by \d"):
-        tiny.run_in(tmp_path, settings(lora="none"), {"model": [sft], "data": [pairs]})
+        tiny.run_in(
+            tmp_path,
+            settings(lora="none", trainer={"precompute_ref_log_probs": False}),
+            {"model": [sft], "data": [pairs]},
+        )
 
 
 def test_a_reference_is_held_against_the_policy_itself(tmp_path: Path) -> None:
@@ -213,12 +219,63 @@ def test_spread(count: int, most: int, wanted: list[int]) -> None:
     assert dpo.spread(list(range(count)), most) == wanted  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["ipo", "hinge", ["sigmoid", "sft"]])
-def test_other_losses(loss: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", [*dpo_loss_types(), ["sigmoid", "sft"]])
+def test_every_loss_of_trl_trains(loss: Any, tmp_path: Path) -> None:
     pairs = tiny.data_artifact(tmp_path, "pairs", "preferences", tiny.preferences()[:4], tiny.preferences()[4:])
-    made = tiny.run_in(
-        tmp_path, settings(loss=loss, max_steps=1), {"model": [tiny.base_of(tmp_path, "llama")], "data": [pairs]}
-    )
-    assert made.manifest.metrics["steps"] == 1
+    smoothing = {"label_smoothing": 0.001} if loss == "exo_pair" else {}
+    base = tiny.base_of(tmp_path, "llama")
+    made = tiny.run_in(tmp_path, settings(loss=loss, trainer=smoothing), {"model": [base], "data": [pairs]})
+    assert made.manifest.metrics["steps"] == 2
+    assert made.manifest.metrics["reference_gap"] < 1e-3
     assert 0 <= made.manifest.metrics["heldout_accuracy"] <= 1
+    assert gain(base, made) != 0, "the loss has no gradient"
+
+
+@pytest.mark.parametrize(
+    ("full", "changes", "wanted"),
+    [
+        (False, {"epochs": 2}, True),
+        (False, {"epochs": 1}, False),
+        (True, {"epochs": 1}, True),
+        (True, {"epochs": 0.5}, False),
+        (True, {"epochs": 3, "max_steps": 2}, False),
+        (False, {"max_steps": 11}, True),
+        (True, {"epochs": 2, "trainer": {"precompute_ref_log_probs": False}}, False),
+        (True, {"epochs": 2, "trainer": {"sync_ref_model": True}}, False),
+    ],
+)
+def test_when_the_reference_is_asked_ahead(full: bool, changes: dict[str, Any], wanted: bool) -> None:
+    """Forty rows, four a step: it pays from the second pass on, and saves a second model from the first."""
+    assert dpo.reference_ahead(settings(**({"max_steps": None} | changes)), full, 40) is wanted
+
+
+@pytest.mark.parametrize("lora", ["continued", "none"])
+def test_a_reference_asked_ahead_trains_the_same_policy(lora: str, tmp_path: Path) -> None:
+    sft = sft_of(tmp_path)
+    pairs = tiny.data_artifact(tmp_path, "pairs", "preferences", tiny.preferences(), tiny.preferences()[:2])
+    changes: dict[str, Any] = {"epochs": 2, "max_steps": None} | ({"lora": "none"} if lora == "none" else {})
+    made = []
+    for ahead in (True, False):
+        stage = settings(name=f"dpo-{ahead}".lower(), trainer={"precompute_ref_log_probs": ahead}, **changes)
+        made.append(tiny.run_in(tmp_path, stage, {"model": [sft], "data": [pairs]}))
+    losses = [[row.get("loss", row.get("eval_loss")) for row in logged(one)] for one in made]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0][0] == pytest.approx(math.log(2), abs=1e-4) and losses[0][-1] < 0.6
+
+
+def test_rankings_are_weighed(tmp_path: Path) -> None:
+    """A ranking of three answers gives three pairs, one of two gives one: each counts as one ranking."""
+    three = [r.model_copy(update={"ranks": [1, 2, 3]}) for r in tiny.rankings()[:4]]
+    two = [r.model_copy(update={"ranks": [1, 2, None]}) for r in tiny.rankings()[4:]]
+    data = tiny.data_artifact(tmp_path, "pairs", "rankings", [*three, *two])
+    base = tiny.base_of(tmp_path, "llama")
+    tokenizer = load_tokenizer(resolve(base))
+    context = tiny.context_for(tmp_path)
+    inputs = Inputs({"data": [data]})
+    weighed, _ = dpo.preference_rows(tokenizer, settings(weigh="rankings"), inputs, context)
+    assert sorted(row["weight"] for row in weighed) == pytest.approx([2 / 3] * 12 + [2.0] * 4)
+    plain, _ = dpo.preference_rows(tokenizer, settings(weigh="pairs"), inputs, context)
+    assert plain == [{name: ids for name, ids in row.items() if name != "weight"} for row in weighed]
+    made = tiny.run_in(tmp_path, settings(weigh="rankings", max_steps=4), {"model": [base], "data": [data]})
+    assert made.manifest.metrics["pairs"] == 16
+    assert logged(made)[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)

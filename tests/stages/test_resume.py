@@ -10,7 +10,7 @@ import pytest
 
 from align.artifacts import Artifact
 from align.data.records import Record, Text
-from align.recipe.schema import DPO, PPO, SFT, ByRules, Pretrain, Reward, StageBase
+from align.recipe.schema import DPO, KTO, ORPO, PPO, SFT, ByRules, Pretrain, Reward, SimPO, StageBase
 from tests import tiny
 
 pytestmark = tiny.THIRD_PARTY
@@ -47,6 +47,11 @@ STAGES: dict[str, StageBase] = {
     "dpo-new": DPO(name="stage", kind="dpo", model="base", data="data", **TRAINED),
     "dpo-continued": DPO(name="stage", kind="dpo", model="sft", data="data", **TRAINED),
     "dpo-full": DPO(name="stage", kind="dpo", model="base", data="data", lora="none", **TRAINED),
+    "orpo-new": ORPO(name="stage", kind="orpo", model="base", data="data", **TRAINED),
+    "simpo-continued": SimPO(name="stage", kind="simpo", model="sft", data="data", **TRAINED),
+    "kto-continued": KTO(name="stage", kind="kto", model="sft", data="data", **(TRAINED | {"micro_batch": 3})),
+    "kto-full": KTO(name="stage", kind="kto", model="base", data="data", lora="none",
+                    **(TRAINED | {"micro_batch": 3})),
     "ppo-new": PPO(name="stage", kind="ppo", model="base", prompts="data", reward=RULES, **PRACTISED),
     "ppo-continued": PPO(name="stage", kind="ppo", model="sft", prompts="data", reward=RULES, value="separate",
                          **PRACTISED),
