@@ -8,7 +8,7 @@ import peft  # noqa: F401
 import torch  # noqa: F401
 import transformers.trainer  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401
-from trl import DPOTrainer, RewardTrainer, SFTTrainer  # noqa: F401
+from trl import DPOTrainer, SFTTrainer  # noqa: F401
 
 import align.stages.dpo
 import align.stages.evaluate

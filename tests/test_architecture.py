@@ -55,7 +55,12 @@ TORCH_FREE = [
 ]
 NOT_TORCH_FREE = {"align.data.chat"}
 
-MANY_PARAMETERS = {"align.cli", "align.data.commands", "align.trainers.ppo.trainer"}
+MANY_PARAMETERS = {
+    "align.cli",
+    "align.data.commands",
+    "align.trainers.ppo.trainer",
+    "align.trainers.ranking_reward.trainer",
+}
 """Options of a command are its parameters; a trainer takes what TRL's trainers take."""
 
 

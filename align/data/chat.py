@@ -60,6 +60,15 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class EncodedAnswers:
+    """Several answers to a prompt as tokens, each with its closing token. cut: True if any lost tokens."""
+
+    prompt_ids: list[int]
+    answer_ids: list[list[int]]
+    cut: bool
+
+
+@dataclass(frozen=True)
 class EncodedPair:
     """A comparison as tokens: the shared prompt, and the two continuations with their closing token."""
 
@@ -165,6 +174,24 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message]) -> list[Enc
     return [Encoded(ids, mask) for _, ids, mask in rows]
 
 
+def encode_answers(
+    tokenizer: Any, prompt: Sequence[Message], answers: Sequence[Sequence[Message]], max_length: int
+) -> EncodedAnswers:
+    """Answers to one prompt as tokens, prompt and answer together at most `max_length` long.
+
+    The prompt loses its oldest tokens first, because the newest turn is what is answered, and as many for every answer,
+    so that only the answers differ; an answer is cut at its end only when it alone is too long.
+    """
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    answer_ids = [encode_completion(tokenizer, prompt, answer) for answer in answers]
+    longest = max(len(ids) for ids in answer_ids)
+    if len(prompt_ids) + longest <= max_length:
+        return EncodedAnswers(prompt_ids, answer_ids, cut=False)
+    room = max(max_length - longest, min(len(prompt_ids), max_length // 4))
+    prompt_ids = prompt_ids[-room:]
+    return EncodedAnswers(prompt_ids, [ids[: max_length - len(prompt_ids)] for ids in answer_ids], cut=True)
+
+
 def encode_pair(
     tokenizer: Any,
     prompt: Sequence[Message],
@@ -172,24 +199,12 @@ def encode_pair(
     rejected: Sequence[Message],
     max_length: int,
 ) -> EncodedPair | None:
-    """A comparison as tokens, at most `max_length` long on each side; None if cutting removes the difference.
-
-    The prompt loses its oldest tokens first, because the newest turn is what is answered; an answer is cut at its end
-    only when it alone is too long.
-    """
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    chosen_ids = encode_completion(tokenizer, prompt, chosen)
-    rejected_ids = encode_completion(tokenizer, prompt, rejected)
-    longest = max(len(chosen_ids), len(rejected_ids))
-    if len(prompt_ids) + longest <= max_length:
-        return EncodedPair(prompt_ids, chosen_ids, rejected_ids, cut=False)
-    room = max(max_length - longest, min(len(prompt_ids), max_length // 4))
-    prompt_ids = prompt_ids[-room:]
-    rest = max_length - len(prompt_ids)
-    chosen_ids, rejected_ids = chosen_ids[:rest], rejected_ids[:rest]
-    if chosen_ids == rejected_ids:
+    """A comparison as tokens, cut as `encode_answers` does; None if cutting removes the difference."""
+    encoded = encode_answers(tokenizer, prompt, [chosen, rejected], max_length)
+    chosen_ids, rejected_ids = encoded.answer_ids
+    if encoded.cut and chosen_ids == rejected_ids:
         return None
-    return EncodedPair(prompt_ids, chosen_ids, rejected_ids, cut=True)
+    return EncodedPair(encoded.prompt_ids, chosen_ids, rejected_ids, encoded.cut)
 
 
 def encode_answer(

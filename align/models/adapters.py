@@ -109,17 +109,6 @@ def _only_matrices(config: Any) -> None:
         )
 
 
-def saved_head(folder: Path) -> torch.Tensor | None:
-    """The score head [1, H] that a reward model's adapter folder holds; None if it holds none."""
-    from safetensors import safe_open
-
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as weights:
-        for key in weights.keys():  # noqa: SIM118 - a safetensors file is no dictionary
-            if key.endswith((".score.weight", ".classifier.weight")):
-                return weights.get_tensor(key)  # type: ignore[no-any-return]
-    return None
-
-
 def chain_of(ref: ModelRef) -> list[Path]:
     """The adapters that lie over a model's base, undermost first."""
     return [folder for folder in (ref.merge, ref.adapter) if folder is not None]

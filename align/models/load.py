@@ -18,6 +18,7 @@ import torch
 from align.artifacts import Artifact
 from align.data.chat import stop_ids, template_text
 from align.errors import ModelError
+from align.models.heads import HEADS, as_scorer, saved_head
 from align.recipe.schema import Lora
 
 POLICY = "policy.json"
@@ -209,16 +210,18 @@ def load_merged(ref: ModelRef, dtype: torch.dtype) -> Any:
 
 
 def load_scorer(ref: ModelRef, dtype: torch.dtype) -> Any:
-    """A reward model: sequence classification with one output, adapters attached. For `reward_model` artifacts.
+    """A reward model: sequence classification with one output, or one for each head of an ensemble; adapters attached.
 
-    Raises ModelError for a model without a score head, which transformers would make up at random.
+    Raises ModelError for a model without a score head, which transformers would make up at random, and for a
+    classifier of several classes.
     """
     if ref.adapter is None:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         scorer = _from_pretrained(AutoModelForSequenceClassification, ref, dtype)
         made = AutoConfig.from_pretrained(ref.base, revision=ref.revision).architectures or []
-        if scorer.config.num_labels != 1 or not any("SequenceClassification" in name for name in made):
+        heads = getattr(scorer.config, HEADS, 1)
+        if scorer.config.num_labels != heads or not any("SequenceClassification" in name for name in made):
             raise ModelError(
                 f"this is no reward model: {' '.join(made)} with {scorer.config.num_labels} outputs",
                 where=ref.base,
@@ -227,32 +230,8 @@ def load_scorer(ref: ModelRef, dtype: torch.dtype) -> Any:
             )
         return scorer
     policy = ModelRef(base=ref.base, tokenizer=ref.tokenizer, revision=ref.revision, adapter=ref.merge)
-    return attach(as_scorer(load_merged(policy, dtype)), ref.adapter)
-
-
-def as_scorer(causal: Any) -> Any:
-    """A reward model around a causal model's trunk, its one-output head at zero: every answer starts with score 0.
-
-    Works for every architecture that transformers knows both as causal model and as sequence classifier; others raise
-    ModelError.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    config = causal.config
-    config.num_labels = 1
-    config.tie_word_embeddings = False  # the head that was tied is gone
-    try:
-        with torch.device("meta"):
-            scorer = AutoModelForSequenceClassification.from_config(config, dtype=causal.dtype)
-    except ValueError as error:
-        raise ModelError(
-            f"{type(causal).__name__} has no sequence-classification form, so it cannot become a reward model",
-            remedy="start the reward stage from another architecture, such as Llama, Qwen or Gemma",
-        ) from error
-    head = next(m for n, m in scorer.named_modules() if n in ("score", "classifier"))
-    setattr(scorer, scorer.base_model_prefix, getattr(causal, causal.base_model_prefix))
-    head.weight = torch.nn.Parameter(torch.zeros(head.weight.shape, dtype=causal.dtype))
-    return scorer
+    head = saved_head(ref.adapter)
+    return attach(as_scorer(load_merged(policy, dtype), 1 if head is None else len(head)), ref.adapter)
 
 
 def attach(model: Any, adapter: Path, *, trainable: bool = False) -> Any:

@@ -12,6 +12,8 @@ SourceKind = Literal["policy", "reward_model", DataKind]
 Pairs = Literal["all", "best_vs_rest", "best_vs_worst", "adjacent"]
 """Which comparisons of a ranking count: every strict one, those that the best answers win, the widest one, or those
 between neighbouring ranks. A preference is one comparison under each."""
+RewardLoss = Literal["bradley_terry", "plackett_luce"]
+Ties = Literal["davidson", "rao_kupper", "drop"]
 Format = Literal["auto", "align", "alpaca", "sharegpt", "messages", "hh-rlhf", "trl", "ultrafeedback", "kto", "text"]
 
 

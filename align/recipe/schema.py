@@ -15,10 +15,12 @@ from align.recipe.base import Learning as Learning
 from align.recipe.base import Lora as Lora
 from align.recipe.base import Name as Name
 from align.recipe.base import Pairs as Pairs
+from align.recipe.base import RewardLoss as RewardLoss
 from align.recipe.base import Source as Source
 from align.recipe.base import SourceKind as SourceKind
 from align.recipe.base import StageBase as StageBase
 from align.recipe.base import Strict as Strict
+from align.recipe.base import Ties as Ties
 from align.recipe.base import Training as Training
 from align.recipe.base import in_memory
 
@@ -127,11 +129,25 @@ class Comparing(Training):
 
 
 class Reward(Comparing):
-    """A reward model (Bradley-Terry) from rankings or preferences: be compared."""
+    """A reward model from rankings or preferences: be compared. Batch sizes count prompts with all answers."""
 
     kind: Literal["reward"]
     model: str
     """The policy whose weights the reward model starts from."""
+    loss: RewardLoss = "bradley_terry"
+    """Every comparison of a ranking (Bradley-Terry), or the best, then the best of the rest ... (Plackett-Luce)."""
+    ties: Ties = "davidson"
+    """Answers of equal rank: a model of ties, which learns that they are worth about the same, or `drop`."""
+    heads: int = Field(default=1, ge=1, le=64)
+    """Heads on one trunk. With several the score is their mean, and their spread says how sure it is."""
+    margin_coef: float = Field(default=0.0, ge=0)
+    """Nats of score that a unit of a labelled `margin` asks for; 0: margins do not count."""
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> Reward:
+        if self.loss == "plackett_luce" and (self.ties == "rao_kupper" or self.pairs != "all"):
+            raise ValueError("loss: plackett_luce takes whole rankings: pairs: all, and ties: davidson or drop")
+        return self
 
 
 class Preferring(Comparing):

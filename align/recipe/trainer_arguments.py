@@ -37,6 +37,7 @@ OURS: dict[str, str] = {
     "beta": "use `beta` (dpo, orpo, simpo, kto) or `kl_coef` (grpo, rloo) of the stage",
     "loss_type": "use `loss` of the stage (dpo, kto), or another kind of stage",
     "simpo_gamma": "use `gamma` of the stage",
+    **{name: f"use `{name}` of the stage" for name in ("loss", "ties", "pairs", "heads", "margin_coef")},
     "packing": "use `packing` of the stage",
     "rollout_batch_size": "use `batch_size` of the stage, the episodes of a rollout",
     "num_ppo_epochs": "use `ppo_epochs` of the stage",
@@ -208,7 +209,7 @@ def argument_problems(kind: str, arguments: dict[str, Any], place: Place) -> Ite
 CONFIGS = {
     "pretrain": "transformers.TrainingArguments",
     "sft": "trl.SFTConfig",
-    "reward": "trl.RewardConfig",
+    "reward": "align.trainers.ranking_reward.config.RankingRewardConfig",
     "dpo": "trl.DPOConfig",
     "orpo": "trl.experimental.orpo.ORPOConfig",
     "simpo": "trl.experimental.cpo.CPOConfig",

@@ -1,75 +1,56 @@
-"""reward: learn what is preferred. A reward model (Bradley-Terry) with TRL, on every comparison of the rankings."""
+"""reward: learn what is preferred. A reward model from every ranking, with our ranking trainer."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
+
+import torch
 
 from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import encode_pair, encode_scored
 from align.data.comparisons import Comparison, comparisons
 from align.data.records import Message
 from align.evaluation.reward_accuracy import accuracy
-from align.judges.reward import SCALE
 from align.models.device import pick_device, pick_dtype
-from align.models.load import ModelRef, as_scorer, check_vocabulary, load_merged, load_tokenizer, lora_config, resolve
+from align.models.load import ModelRef, check_vocabulary, load_merged, load_tokenizer, lora_config, resolve
 from align.models.load import save_model as save
 from align.models.score import score_sequences
 from align.recipe.schema import Reward
-from align.stages.dpo import pair_rows, spread
 from align.trainers.progress import run_training, training_arguments
-
-SCALED_ON = 512
-"""Preferred answers whose scores set the scale."""
+from align.trainers.ranking_reward.config import RankingRewardConfig
+from align.trainers.ranking_reward.trainer import RankingRewardTrainer
 
 
 def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metrics:
     """Train a reward model from the policy's weights; its accuracy on held-out comparisons is in the metrics."""
-    import torch
-    from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
-
     ref = resolve(inputs.one("model"))
     tokenizer = load_tokenizer(ref)
-    pairs = [c for a in inputs.all("data") for c in comparisons(rows(a, TRAIN), settings.pairs)]
+    records = [record for a in inputs.all("data") for record in rows(a, TRAIN)]
     heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
     lora = context.lora_of(settings)
-    dtype = pick_dtype(context.precision, pick_device()) if lora else torch.float32
-    policy = load_merged(ref, dtype)
+    policy = load_merged(ref, pick_dtype(context.precision, pick_device()) if lora else torch.float32)
     check_vocabulary(policy, tokenizer, ref.base)
-    trainer = RewardTrainer(
-        model=as_scorer(policy),
-        args=training_arguments(RewardConfig, settings, out, context, max_length=settings.max_length),
-        train_dataset=Dataset.from_list(scored_rows(pair_rows(tokenizer, pairs, settings, context))),
+    own = {name: getattr(settings, name) for name in ("loss", "ties", "pairs", "heads", "margin_coef", "max_length")}
+    trainer = RankingRewardTrainer(
+        policy,
+        training_arguments(RankingRewardConfig, settings, out, context, **own),
+        records,
         processing_class=tokenizer,
         peft_config=lora_config(lora, "SEQ_CLS") if lora else None,
     )
+    for note in trainer.notes:
+        context.say(note)
     metrics = run_training(trainer, out, context)
+    scorer = trainer.model.scorer
     if lora:
-        save(trainer.model, tokenizer, out, ModelRef(ref.base, ref.tokenizer, ref.revision), merge=ref.adapter)
+        save(scorer, tokenizer, out, ModelRef(ref.base, ref.tokenizer, ref.revision), merge=ref.adapter)
     else:
-        save(trainer.model, tokenizer, out, ref)
-    write_scale(trainer.model, tokenizer, pairs, settings.max_length, out)
-    found = heldout_accuracy(trainer.model, tokenizer, heldout, settings.max_length, context)
-    return {**metrics, "pairs": len(pairs), "max_length": settings.max_length, **found}
-
-
-def write_scale(scorer: Any, tokenizer: Any, pairs: list[Comparison], max_length: int, out: Path) -> None:
-    """Leave mean and spread of the scores of answers that won, so that PPO and judges share one scale."""
-    won = {tuple(encode_scored(tokenizer, p.prompt, p.chosen, max_length)): None for p in spread(pairs, SCALED_ON)}
-    scores = score_sequences(scorer, tokenizer.pad_token_id, [list(ids) for ids in won])
-    scale = {"mean": round(fmean(scores), 6), "std": round(pstdev(scores), 6), "answers": len(scores)}
-    (out / SCALE).write_text(json.dumps(scale, indent=1), "utf-8")
-
-
-def scored_rows(pairs: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
-    """Token rows of comparisons in the form the reward trainer takes: prompt and answer joined."""
-    return [
-        {"chosen_ids": p["prompt_ids"] + p["chosen_ids"], "rejected_ids": p["prompt_ids"] + p["rejected_ids"]}
-        for p in pairs
-    ]
+        save(scorer, tokenizer, out, ref)
+    trainer.write_scale(out)
+    found = heldout_accuracy(scorer, tokenizer, heldout, settings.max_length, context)
+    pairs = len(comparisons(records, settings.pairs))
+    return {**metrics, **trainer.counts(), "pairs": pairs, "max_length": settings.max_length, **found}
 
 
 def heldout_accuracy(

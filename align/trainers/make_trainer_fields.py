@@ -25,12 +25,13 @@ def trainer_fields() -> dict[str, Any]:
     import trl
 
     from align.trainers.ppo.config import PPOConfig
+    from align.trainers.ranking_reward.config import RankingRewardConfig
     from align.trainers.shim import CPOConfig, ORPOConfig
 
     configs = {
         "pretrain": transformers.TrainingArguments,
         "sft": trl.SFTConfig,
-        "reward": trl.RewardConfig,
+        "reward": RankingRewardConfig,
         "dpo": trl.DPOConfig,
         "orpo": ORPOConfig,
         "simpo": CPOConfig,

@@ -57,7 +57,8 @@ def save_adapter(folder: Path) -> None:
     import torch
     from peft import get_peft_model
 
-    from align.models.load import ModelRef, as_scorer, load_causal, load_tokenizer, save_model
+    from align.models.heads import as_scorer
+    from align.models.load import ModelRef, load_causal, load_tokenizer, save_model
 
     base = ModelRef(str(folder / "policy"), str(folder / "policy"))
     model = get_peft_model(as_scorer(load_causal(base, torch.float32)), lora("SEQ_CLS"))

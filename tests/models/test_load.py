@@ -13,6 +13,7 @@ import torch
 from align.artifacts import Artifact
 from align.errors import ModelError
 from align.models import load
+from align.models.heads import as_scorer
 from align.recipe.schema import Lora
 from tests import tiny
 
@@ -239,7 +240,7 @@ def test_an_architecture_without_a_scoring_form() -> None:
 
     config = MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4)
     with pytest.raises(ModelError, match=r"MambaForCausalLM has no sequence-classification form(.|\n)*Llama, Qwen"):
-        load.as_scorer(AutoModelForCausalLM.from_config(config))
+        as_scorer(AutoModelForCausalLM.from_config(config))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from align.data.chat import encode_scored
-from align.models.load import as_scorer, load_merged, load_tokenizer, resolve
+from align.models.heads import as_scorer
+from align.models.load import load_merged, load_tokenizer, resolve
 from align.models.score import score_sequences
 from tests import tiny
 from tests.tiny import talk

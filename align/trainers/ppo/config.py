@@ -78,7 +78,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
     missing_eos_penalty: float = _option(1.0, "Taken off the score of an answer that does not end by itself.")
     score_clip: float | None = _option(10.0, "Normalised scores are clipped to +- this.")
     uncertainty_coef: float = _option(
-        0.0, "Several reward models: what the score loses for each standard deviation between them."
+        0.0, "Several reward models, or one of several heads: what a standard deviation between them costs the score."
     )
     value_model: str = _option(
         "auto",

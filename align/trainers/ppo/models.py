@@ -243,16 +243,6 @@ def check_head(causal: Any, ids: list[int], bf16: bool) -> None:
         )
 
 
-def no_dropout(model: nn.Module) -> None:
-    """Turn dropout off everywhere: with it the ratio would not start at 1."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name in ("attention_dropout", "attn_dropout", "dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
-
-
 def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
     """bfloat16 where the run is in it."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()

@@ -39,27 +39,28 @@ class Episode:
 class ModelReward:
     """A reward model as a source of scores."""
 
-    is_model = True
-
     def __init__(self, judge: RewardJudge) -> None:
         self.judge, self.name = judge, judge.folder.name
-        self.shared: Callable[[Sequence[list[int]], int], list[float]] | None = None
-        """Scores token sequences, so many tokens at once, on the policy's base; set where the reward model fits it."""
+        self.shared: Callable[[Sequence[list[int]], int], list[list[float]]] | None = None
+        """What each head says of token sequences, so many tokens at once, on the policy's base; set where the reward
+        model fits it."""
 
     @property
     def scale(self) -> Scale | None:
         return self.judge.scale
 
-    def __call__(self, episodes: Sequence[Episode]) -> list[float]:
+    def heads(self, episodes: Sequence[Episode]) -> list[list[float]]:
+        """What each head says of each episode, in its own unit; most reward models have one."""
         items = [(e.prompt, e.text) for e in episodes]
-        scores = self.shared(self.judge.encode(items), SHARED_TOKENS) if self.shared else self.judge.score_all(items)
-        return [finite(f"the reward model {self.name}", v, e) for v, e in zip(scores, episodes, strict=True)]
+        scores = self.shared(self.judge.encode(items), SHARED_TOKENS) if self.shared else self.judge.score_heads(items)
+        name = f"the reward model {self.name}"
+        return [[finite(name, value, e) for value in values] for values, e in zip(scores, episodes, strict=True)]
 
 
 class FunctionReward:
     """A Python function as a source of scores, with errors that name it and the answer."""
 
-    is_model, scale = False, None
+    scale = None
 
     def __init__(self, function: RewardFunction) -> None:
         self.function = function
@@ -144,35 +145,46 @@ class Rewards:
 
     def __call__(self, episodes: Sequence[Episode]) -> Scores:
         """Score every episode, in order."""
-        raw = {source.name: source(episodes) for source in self.sources}
+        raw: dict[str, list[float]] = {}
         total = [0.0] * len(episodes)
-        of_models: list[list[float]] = []
+        opinions: list[list[float]] = []  # of every model's every head, normalised
         for source, weight in zip(self.sources, self.weights, strict=True):
-            values = raw[source.name]
-            if source.is_model:
-                values = self._normal(source.name, values)
-                of_models.append(values)
+            if isinstance(source, ModelReward):
+                heads = source.heads(episodes)
+                raw[source.name] = [fmean(said) for said in heads]
+                values = self._normal(source.name, raw[source.name])
+                opinions += self._opinions(source.name, heads)
+            else:
+                values = raw[source.name] = source(episodes)
             total = [t + weight * v for t, v in zip(total, values, strict=True)]
-        if self.args.uncertainty_coef and len(of_models) > 1:
-            spread = [pstdev(column) for column in zip(*of_models, strict=True)]
+        if self.args.uncertainty_coef and len(opinions) > 1:
+            spread = [pstdev(column) for column in zip(*opinions, strict=True)]
             total = [t - self.args.uncertainty_coef * s for t, s in zip(total, spread, strict=True)]
         penalty = self.args.missing_eos_penalty
         total = [t - (0.0 if e.finished else penalty) for t, e in zip(total, episodes, strict=True)]
         return Scores(total, raw)
 
+    def _opinions(self, name: str, heads: list[list[float]]) -> list[list[float]]:
+        """What each head says of every episode, normalised."""
+        said = [self.scales[name].opinions(values) for values in heads]
+        return [[self._clipped(value) for value in column] for column in zip(*said, strict=True)]
+
     def _normal(self, name: str, values: list[float]) -> list[float]:
         if name not in self.scales:
             self.scales[name] = Scale(fmean(values), pstdev(values) or 1.0)
+        return [self._clipped(self.scales[name].normal(v)) for v in values]
+
+    def _clipped(self, value: float) -> float:
         clip = self.args.score_clip or math.inf
-        return [min(max(self.scales[name].normal(v), -clip), clip) for v in values]
+        return min(max(value, -clip), clip)
 
-    def state(self) -> dict[str, tuple[float, float]]:
+    def state(self) -> dict[str, tuple[float, float, tuple[float, ...]]]:
         """The scales in use, to be kept in a checkpoint."""
-        return {name: (scale.mean, scale.std) for name, scale in self.scales.items()}
+        return {name: (scale.mean, scale.std, scale.heads) for name, scale in self.scales.items()}
 
-    def restore(self, state: dict[str, tuple[float, float]]) -> None:
+    def restore(self, state: dict[str, tuple[float, float, tuple[float, ...]]]) -> None:
         """The inverse of `state`."""
-        self.scales = {name: Scale(*pair) for name, pair in state.items()}
+        self.scales = {name: Scale(*kept) for name, kept in state.items()}
 
 
 def make_rewards(reward: Any, weights: Sequence[float] | None, args: Any, precision: Any) -> Rewards:

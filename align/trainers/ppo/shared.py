@@ -12,31 +12,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align.models.adapters import Adapters, chain_of, same_base, saved_head
+from align.models.adapters import Adapters, chain_of, same_base
+from align.models.heads import saved_head
 from align.trainers.ppo.models import ActorCritic, answer_states, trunk_of
 from align.trainers.ppo.rewards import ModelReward, Rewards
 from align.trainers.ppo.rollout import collate, micro_batches
 
 
 class SharedScorer:
-    """Scores token sequences with adapters of a base that others use too. names: undermost first; head: [1, H]."""
+    """Scores token sequences with adapters of a base that others use too. names: undermost first; head: [E, H]."""
 
     def __init__(self, policy: Any, adapters: Adapters, names: tuple[str, ...], head: Tensor) -> None:
         self.policy, self.adapters, self.names = policy, adapters, names
         self.head = head.float()
 
     @torch.no_grad()
-    def __call__(self, sequences: Sequence[list[int]], budget: int) -> list[float]:
-        """The score of each sequence at its last token, in order; `budget` tokens at once."""
+    def __call__(self, sequences: Sequence[list[int]], budget: int) -> list[list[float]]:
+        """What each head says of each sequence at its last token, in order; `budget` tokens at once."""
         device = next(self.policy.parameters()).device
-        scores = [0.0] * len(sequences)
+        scores: list[list[float]] = [[]] * len(sequences)
         with self.adapters.using(self.names):
             for index in micro_batches([len(s) for s in sequences], budget):
                 # The state "before" one more token is the state at the last.
                 tokens = collate([sequences[i] for i in index], [[0]] * len(index), device)
                 states = answer_states(trunk_of(self.policy), tokens).float()
                 with torch.autocast(device.type, enabled=False):
-                    values = (states @ self.head.to(device).T)[:, 0].tolist()
+                    values = (states @ self.head.to(device).T).tolist()
                 for i, value in zip(index, values, strict=True):
                     scores[i] = value
         return scores

@@ -11,10 +11,12 @@ import torch
 from align.errors import ModelError
 from align.models.adapters import Adapters
 from align.models.device import pick_device, pick_dtype
+from align.models.heads import head_of
 from align.models.load import ModelRef, check_vocabulary, load_causal, load_tokenizer, resolve
-from align.trainers.ppo.models import ActorCritic, Reference, ValueStart, no_dropout, trunk_of
+from align.trainers.ppo.models import ActorCritic, Reference, ValueStart, trunk_of
 from align.trainers.ppo.rewards import ModelReward, Rewards
 from align.trainers.ppo.shared import SharedScorer
+from align.trainers.weights import no_dropout
 
 
 def open_policy(model: Any, tokenizer: Any, peft_config: Any, args: Any) -> tuple[Any, Any]:
@@ -93,17 +95,17 @@ def value_start(model: ActorCritic, source: ModelReward, tokenizer: Any, weight:
             return None
         trunk = copy.deepcopy(trunk).to(next(own.parameters()).dtype)
         no_dropout(trunk)
-        return ValueStart(head_weight(scorer) * unit, bias, trunk=trunk)
+        return ValueStart(mean_head(head_of(scorer).weight) * unit, bias, trunk=trunk)
     if not isinstance(source.shared, SharedScorer):
         return None
     *below, top = source.shared.names
     model.adapters.add_copy("value", top, trainable=True)
-    return ValueStart(source.shared.head * unit, bias, adapters=(*below, "value"))
+    return ValueStart(mean_head(source.shared.head) * unit, bias, adapters=(*below, "value"))
 
 
-def head_weight(scorer: Any) -> Any:
-    """The weight [1, H] of a sequence classifier's head."""
-    return next(m.weight for n, m in scorer.named_modules() if n in ("score", "classifier")).detach()
+def mean_head(weight: Any) -> Any:
+    """The head [1, H] whose score is the mean of the scores of heads [E, H]."""
+    return weight.detach().mean(dim=0, keepdim=True)
 
 
 def _shapes(trunk: Any) -> dict[str, tuple[int, ...]]:

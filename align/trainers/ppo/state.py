@@ -15,37 +15,10 @@ from typing import Any
 
 import torch
 
-from align.errors import ModelError
 from align.trainers.ppo.rollout import Experience
+from align.trainers.weights import load_weights, save_weights
 
 WEIGHTS, BEST, STATE = "trainable.safetensors", "best.safetensors", "ppo.pt"
-
-
-def save_weights(model: torch.nn.Module, file: Path) -> None:
-    """Write every weight that takes gradients, whole or not at all."""
-    from safetensors.torch import save_file
-
-    weights = {n: p.detach().contiguous().cpu() for n, p in model.named_parameters() if p.requires_grad}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, file.with_suffix(".new"))
-    os.replace(file.with_suffix(".new"), file)
-
-
-@torch.no_grad()
-def load_weights(model: torch.nn.Module, file: Path) -> None:
-    """Read what `save_weights` wrote. Raises ModelError if it belongs to a model of other parts or sizes."""
-    from safetensors.torch import load_file
-
-    saved = load_file(file)
-    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if {n: v.shape for n, v in saved.items()} != {n: p.shape for n, p in own.items()}:
-        raise ModelError(
-            "the checkpoint belongs to another model: its trained weights have other names or sizes",
-            where=str(file),
-            remedy="continue with the settings it was made with, or delete it to start again",
-        )
-    for name, value in saved.items():
-        own[name].copy_(value)
 
 
 def save_state(trainer: Any, folder: Path) -> None:

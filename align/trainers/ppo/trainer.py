@@ -49,8 +49,9 @@ from align.trainers.ppo.rollout import (
 )
 from align.trainers.ppo.shared import share_base
 from align.trainers.ppo.start import assemble, open_policy, settle_value_model
-from align.trainers.ppo.state import BEST, load_state, load_weights, save_state, save_weights, was_over_budget
+from align.trainers.ppo.state import BEST, load_state, save_state, was_over_budget
 from align.trainers.ppo.watch import assert_no_kl, explained_variance, figures_of, write_samples
+from align.trainers.weights import load_weights, save_weights
 
 
 class PPOTrainer(Trainer):  # type: ignore[misc]

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from align.models.adapters import Adapters
-from align.trainers.ppo.models import ActorCritic, Reference, Tokens, base_of, head_of, likelihood_loss, no_dropout
+from align.trainers.ppo.models import ActorCritic, Reference, Tokens, base_of, head_of, likelihood_loss
 from align.trainers.ppo.rollout import collate
 from align.trainers.ppo.start import assemble
+from align.trainers.weights import no_dropout
 from tests import tiny
 
 pytestmark = tiny.THIRD_PARTY

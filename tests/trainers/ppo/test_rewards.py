@@ -179,6 +179,20 @@ def test_disagreement_between_reward_models_costs(tmp_path: Path) -> None:
     assert careful == pytest.approx([min(a, b) for a, b in zip(one, two, strict=True)], abs=1e-5)
 
 
+def test_disagreement_between_heads_costs(tmp_path: Path) -> None:
+    """One model of four heads: its mean counts, less the deviation that the judge tells."""
+    folder = reward_model(tmp_path, "llama", heads=4)
+    made = [episode(t) for t in tiny.GOOD[:3]]
+    spread = RewardJudge(folder).spread_all([(e.prompt, e.text) for e in made])
+    assert min(spread) > 0
+    plain, careful = score(str(folder), *made), score(str(folder), *made, uncertainty_coef=0.5)
+    assert careful == pytest.approx([p - 0.5 * s for p, s in zip(plain, spread, strict=True)], abs=1e-4)
+    rewards = make_rewards(folder, None, Settings(), "fp32")
+    kept = rewards.state()
+    rewards.restore(kept)
+    assert len(rewards.scales["reward"].heads) == 4
+
+
 def test_normal_scores_are_clipped(tmp_path: Path) -> None:
     folder = reward_model(tmp_path, "llama")
     (folder / SCALE).write_text(json.dumps({"mean": 100.0, "std": 0.01}))

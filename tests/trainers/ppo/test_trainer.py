@@ -17,8 +17,9 @@ from align.models.score import score_sequences
 from align.trainers.ppo import trainer as ppo
 from align.trainers.ppo.config import PPOConfig
 from align.trainers.ppo.rewards import ModelReward
-from align.trainers.ppo.state import BEST, save_weights
+from align.trainers.ppo.state import BEST
 from align.trainers.ppo.trainer import PPOTrainer
+from align.trainers.weights import save_weights
 from tests import tiny
 from tests.trainers.ppo import worlds
 from tests.trainers.ppo.test_rewards import reward_model
@@ -324,10 +325,11 @@ def test_a_saved_policy_loads_as_any_model(how: str, tmp_path: Path) -> None:
 # -- the value model's start --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("trained", ["full", "lora"])
-def test_the_value_model_starts_from_the_reward_model(trained: str, tmp_path: Path) -> None:
+def test_the_value_model_starts_from_the_reward_model(trained: str, heads: int, tmp_path: Path) -> None:
     """Before any update the value of an answer's last state is near its normal score: the same trunk, the same head."""
-    folder = reward_model(tmp_path, "llama", **({"lora": "none"} if trained == "full" else {}))
+    folder = reward_model(tmp_path, "llama", heads=heads, **({"lora": "none"} if trained == "full" else {}))
     base = tiny.tiny_folder("llama")
     extra: dict[str, Any] = {}
     if trained == "lora":
@@ -353,6 +355,9 @@ def test_the_value_model_starts_from_the_reward_model(trained: str, tmp_path: Pa
     # With LoRA the reward model lives on the policy's base; its own copy of it was never loaded.
     own = trainer.rewards.sources[0]
     assert isinstance(own, ModelReward)
+    (said,) = judge.score_heads([(episode.prompt, episode.text)])
+    assert own.heads([episode]) == [pytest.approx(said, abs=1e-5)]
+    assert len(said) == heads
     assert ("scorer" in vars(own.judge)) is (trained == "full")
     trainer.train()
 
