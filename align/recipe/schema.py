@@ -139,7 +139,7 @@ class Reward(Comparing):
     ties: Ties = "davidson"
     """Answers of equal rank: a model of ties, which learns that they are worth about the same, or `drop`."""
     heads: int = Field(default=1, ge=1, le=64)
-    """Heads on one trunk. With several the score is their mean, and their spread says how sure it is."""
+    """Heads on one trunk. With several the score is their mean, and their spread how far they disagree."""
     margin_coef: float = Field(default=0.0, ge=0)
     """Nats of score that a unit of a labelled `margin` asks for; 0: margins do not count."""
 

@@ -40,7 +40,7 @@ class RankingRewardConfig(TrainingArguments):  # type: ignore[misc]
     pairs: str = _option(
         "all", "Comparisons of a ranking that count, for bradley_terry.", choices=sorted(get_args(Pairs))
     )
-    heads: int = _option(1, "Heads on one trunk; their spread says how sure the scores are.")
+    heads: int = _option(1, "Heads on one trunk; their spread is how far they disagree.")
     head_prior: float = _option(
         0.5, "Several heads: standard deviation of their scores about the mean before training."
     )
