@@ -84,10 +84,10 @@ def run(
     if not result.ran:
         terminal.console.print("nothing to do: every stage is sealed")
     Console(highlight=False).print(summary_table(result.folder, result.order))
-    print(f"report: {page}")
     for artifact in result.artifacts.values():
         if artifact.kind == "export":
             print(f"model:  {artifact.path} (its README.md says how to use it)")
+    print(f"report: {page}")
 
 
 @app.command()
