@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "quickstart": {
         "episodes": 1024,
         "answer": 40,
-        "ours": {"batch": 64, "epochs": 1, "parts": 4, "rate": 6e-4},
+        "ours": {"batch": 64, "epochs": 2, "parts": 2, "rate": 6e-4},
         "trl": {"batch": 128, "micro": 64, "epochs": 4, "rate": 3e-4},
     },
     "135m": {
