@@ -158,8 +158,8 @@ def _as_shown(ranking: Ranking) -> list[int | None]:
     """Ranks in the order in which the answers were shown."""
     by_id = {answer.id: rank for answer, rank in zip(ranking.answers, ranking.ranks, strict=True)}
     shown = ranking.meta.get("shown_order")
-    if isinstance(shown, list) and len(shown) == len(by_id) and all(i in by_id for i in shown if isinstance(i, str)):
-        return [by_id.get(i) for i in shown]
+    if isinstance(shown, list) and {str(i) for i in shown} == set(by_id):
+        return [by_id[str(i)] for i in shown]
     return list(ranking.ranks)
 
 

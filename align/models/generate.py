@@ -96,7 +96,9 @@ def sample_batch(
     was_training = model.training
     model.eval()
     try:
-        answer = decode if can_decode(owner) else generate
+        # Prompt tuning puts tokens of its own first, which only PEFT's own `generate` does once.
+        tuned = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
+        answer = generate if tuned or not can_decode(owner) else decode
         answers = answer(model, ids, seen, choose, stops, sampling.max_new_tokens)
     finally:
         model.train(was_training)

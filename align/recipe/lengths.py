@@ -59,7 +59,7 @@ def context_of_folder(folder: Path) -> int | None:
     text = fields.get("text_config")
     for named in (fields, text if isinstance(text, dict) else {}):
         for field in CONTEXT_FIELDS:
-            if isinstance(named.get(field), int):
+            if isinstance(named.get(field), int) and named[field] > 0:
                 return int(named[field])
     return None
 

@@ -19,6 +19,10 @@ from align.recipe.trainer_arguments import FIELDS_FILE
 NAMES = {str: "str", int: "int", float: "float", bool: "bool", list: "list", dict: "dict", type(None): "null"}
 
 
+NOT_FOR_RANKINGS = ("label_smoothing_factor", "neftune_noise_alpha", "train_sampling_strategy")
+"""Arguments of TrainingArguments that mean nothing where a row is a prompt with its rankings."""
+
+
 def trainer_fields() -> dict[str, Any]:
     """Stage kind -> argument -> {"types": [...], "choices": [...] if closed}; and TRL's DPO loss types. Imports TRL."""
     import transformers
@@ -41,6 +45,8 @@ def trainer_fields() -> dict[str, Any]:
         "rloo": trl.RLOOConfig,
     }
     fields = {kind: config_fields(config) for kind, config in configs.items()}
+    for name in NOT_FOR_RANKINGS:
+        del fields["reward"][name]
     return {"fields": fields, "dpo_loss_types": dpo_loss_types(trl.DPOConfig)}
 
 

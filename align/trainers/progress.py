@@ -153,6 +153,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def _save_if_due(self, state: Any, control: Any) -> Any:
         last = state.global_step >= state.max_steps
         due = time.monotonic() - self.saved >= self.context.checkpoint_seconds
+        # Not after the last step: continued from there, transformers would train one step more than max_steps.
         if not last and (due or self.context.interrupt.asked):
             control.should_save = True
         return control

@@ -16,6 +16,8 @@ from align.models.load import load_merged, load_tokenizer, resolve
 from tests import tiny
 from tests.tiny import talk
 
+pytestmark = tiny.THIRD_PARTY
+
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
@@ -72,3 +74,19 @@ def test_a_model_with_a_recurrent_state_uses_transformers_loop(tmp_path: Any) ->
     ids = encode_prompt(tokenizer, talk("Name a colour."))
     found = sample_batch(model, tokenizer, [ids] * 3, [1, 2, 1], Sampling(max_new_tokens=5))
     assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+def test_a_prompt_tuned_policy_uses_pefts_own_way(tmp_path: Any) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    ref = resolve(tiny.base_of(tmp_path, "llama"))
+    model, tokenizer = load_merged(ref, torch.float32), load_tokenizer(ref)
+    tuned = get_peft_model(model, PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"))
+    ids = encode_prompt(tokenizer, talk("Name a colour."))
+    (found,) = sample_batch(tuned, tokenizer, [ids], [0], Sampling(0.0, max_new_tokens=6))
+    said = list(ids)
+    for token in found.ids:
+        with torch.no_grad():
+            assert token == int(tuned(input_ids=torch.tensor([said])).logits[0, -1].argmax())
+        said.append(token)

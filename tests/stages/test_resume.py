@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from align.artifacts import Artifact
+from align.contract import Interrupt, Interrupted
 from align.data.records import Record, Text
 from align.recipe.schema import DPO, KTO, ORPO, PPO, SFT, ByRules, Pretrain, Reward, SimPO, StageBase
 from tests import tiny
@@ -127,3 +128,23 @@ def test_a_stage_killed_twice(tmp_path: Path) -> None:
             tiny.run_in(tmp_path, stage, inputs, checkpoint_seconds=0, progress=kill_at(step))
     found = tiny.run_in(tmp_path, stage, inputs)
     assert found.manifest.content == wanted.manifest.content
+
+
+@pytest.mark.parametrize("case", ["reward", "sft-full", "ppo-new"])
+def test_an_interrupted_stage_keeps_every_step(case: str, tmp_path: Path) -> None:
+    stage, inputs = STAGES[case], inputs_of(case, tmp_path)
+    wanted = tiny.run_in(tmp_path, stage, inputs)
+    wanted.path.rename(tmp_path / "undisturbed")
+    total = wanted.manifest.metrics["steps"]
+    interrupt = Interrupt()
+
+    def progress(what: str, done: int, of: int, note: str) -> None:
+        interrupt.asked |= what == "training" and done == total // 2
+
+    with pytest.raises(Interrupted):
+        tiny.run_in(tmp_path, stage, inputs, progress=progress, interrupt=interrupt)
+    (kept,) = (tmp_path / "stage.partial/resume").glob("checkpoint-*/complete")
+    assert int(kept.parent.name.split("-")[1]) in (total // 2, total // 2 + 1)
+    found = tiny.run_in(tmp_path, stage, inputs)
+    assert differing(wanted, found) == []
+    assert found.manifest.metrics["loss"] == wanted.manifest.metrics["loss"]

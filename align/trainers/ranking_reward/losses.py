@@ -83,7 +83,7 @@ def bradley_terry(scores: Tensor, said: Ranked, ties: str, log_tie: Tensor, pair
         loss = total - torch.where(tied, log_tie[0], apart)
     else:
         eta = log_tie[0].exp()
-        even = softplus(eta - level) + softplus(eta + level) - torch.log(torch.expm1(2 * eta))
+        even = softplus(eta - level) + softplus(eta + level) - 2 * eta - torch.log(-torch.expm1(-2 * eta))
         loss = torch.where(tied, even, softplus(eta - gap))
     return _mean(loss, counts.expand_as(loss), (-2, -1))
 

@@ -77,6 +77,8 @@ def can_share(scorer: Any, sample: RankedPrompt, longest: int) -> bool:
     window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
     if not hasattr(base, "score") or base.config._attn_implementation not in ("sdpa", "eager"):
         return False  # the score of encoders is not read at the last token
+    if "local" in (getattr(config, "attention_layers", None) or ()):
+        return False  # GPT-Neo's windows count rows of the matrix, whatever mask is given
     if not kinds <= MASKABLE or (window is not None and window < longest):
         return False
     short = [ids[-16:] for ids in (sample.answer_ids * 2)[:2]]

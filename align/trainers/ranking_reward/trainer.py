@@ -28,7 +28,7 @@ from transformers import Trainer, set_seed
 from align.errors import ModelError
 from align.judges.reward import SCALE
 from align.models.device import pick_device, pick_dtype
-from align.models.heads import as_scorer, head_of
+from align.models.heads import as_scorer, head_of, saved_head
 from align.models.load import (
     ModelRef,
     check_vocabulary,
@@ -38,6 +38,7 @@ from align.models.load import (
     lora_config,
     resolve,
 )
+from align.models.load import save_model as save_adapter_or_model
 from align.models.score import score_heads
 from align.recipe.schema import Lora
 from align.trainers.ranking_reward.batches import bootstrap_weights, judged, ranked, token_rows
@@ -76,7 +77,7 @@ class RankingRewardTrainer(Trainer):  # type: ignore[misc]
         callbacks: list[Any] | None = None,
     ) -> None:
         set_seed(args.seed)  # a new adapter's first weights are drawn from it
-        scorer, tokenizer = open_scorer(model, processing_class, args, adapts=peft_config is not None)
+        scorer, tokenizer, self.base = open_scorer(model, processing_class, args, adapts=peft_config is not None)
         counts = args.ties != "drop"
         train, self.notes = read_rankings(train_dataset, tokenizer, args.max_length, counts)
         heldout = None
@@ -221,8 +222,15 @@ class RankingRewardTrainer(Trainer):  # type: ignore[misc]
         if _internal_call:
             save_weights(self.model, out / WEIGHTS)
             return
-        self.model.scorer.save_pretrained(out)
-        self.processing_class.save_pretrained(out)
+        scorer = self.model.scorer
+        if self.base is None and hasattr(scorer, "peft_config"):
+            scorer = copy.deepcopy(scorer).merge_and_unload()  # an adapter alone would not find its base again
+        if self.base is None:
+            scorer.save_pretrained(out)
+            self.processing_class.save_pretrained(out)
+        else:
+            bare = ModelRef(self.base.base, self.base.tokenizer, self.base.revision)
+            save_adapter_or_model(scorer, self.processing_class, out, bare, merge=self.base.adapter)
         self.write_scale(out)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -257,14 +265,21 @@ class RankingRewardTrainer(Trainer):  # type: ignore[misc]
         (folder / SCALE).write_text(json.dumps(scale, indent=1), "utf-8")
 
 
-def open_scorer(model: Any, tokenizer: Any, args: RankingRewardConfig, adapts: bool) -> tuple[Any, Any]:
-    """A sequence classifier and its tokenizer, from whatever the user gave.
+def open_scorer(
+    model: Any, tokenizer: Any, args: RankingRewardConfig, adapts: bool
+) -> tuple[Any, Any, ModelRef | None]:
+    """A sequence classifier and its tokenizer, from whatever the user gave, and where a new adapter's base is.
+
+    The last is None where no folder or hub id holds what an adapter is trained over: a model in memory, or a reward
+    model with an adapter of its own, which is folded in.
 
     Raises ModelError for a model in memory without a tokenizer, one with a padding token that is not its own, or a
     classifier with another number of outputs than `heads`.
     """
+    base: ModelRef | None = None
     if isinstance(model, str | Path):
         ref = resolve(Path(model)) if Path(model).is_dir() else ModelRef(str(model), str(model))
+        base = None if ref.merge or _has_head(ref) else ref
         tokenizer = tokenizer or load_tokenizer(ref)
         dtype = pick_dtype("bf16" if args.bf16 and adapts else "fp32", pick_device())
         model = load_scorer(ref, dtype) if scores_already(ref) else load_merged(ref, dtype)
@@ -290,13 +305,19 @@ def open_scorer(model: Any, tokenizer: Any, args: RankingRewardConfig, adapts: b
             remedy="start from the causal model, or set heads",
         )
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
+    return model, tokenizer, base
+
+
+def _has_head(ref: ModelRef) -> bool:
+    return ref.adapter is not None and saved_head(ref.adapter) is not None
 
 
 def scores_already(ref: ModelRef) -> bool:
     """Whether a model folder or hub id holds a sequence classifier."""
     from transformers import AutoConfig
 
+    if _has_head(ref):
+        return True
     made = AutoConfig.from_pretrained(ref.base, revision=ref.revision).architectures or []
     return any("ForSequenceClassification" in name for name in made)
 

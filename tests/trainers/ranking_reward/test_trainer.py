@@ -207,6 +207,46 @@ def test_what_is_saved_judges(tmp_path: Path) -> None:
     assert judge.spread_all(items) == [0.0] * 8
 
 
+def test_an_adapter_over_a_policys_adapter_is_found_again(tmp_path: Path) -> None:
+    """Saved over a LoRA policy, a reward model says after loading what it said before; continued, it starts there."""
+    from peft import LoraConfig, get_peft_model
+
+    from align.models.load import ModelRef, save_model
+
+    folder = str(tiny.tiny_folder("llama"))
+    causal, tokenizer = loaded("llama")
+    policy = get_peft_model(causal, LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear"))
+    for name, weight in policy.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(1))
+    save_model(policy, tokenizer, tmp_path / "sft", ModelRef(folder, folder))
+    made = RankingRewardTrainer(str(tmp_path / "sft"), arguments(tmp_path / "out"), tiny.rankings())
+    made.train()
+    made.save_model(str(tmp_path / "rm"))
+    judge = RewardJudge(tmp_path / "rm", "fp32")
+    items = [(r.prompt, a.text) for r in tiny.rankings() for a in r.answers]
+    wanted = [s for (s,) in score_heads(made.model.scorer, tokenizer.pad_token_id, judge.encode(items))]
+    assert judge.score_all(items) == pytest.approx(wanted, abs=1e-4)
+    further = RankingRewardTrainer(str(tmp_path / "rm"), arguments(tmp_path / "more"), tiny.rankings())
+    begun = [s for (s,) in score_heads(further.model.scorer, tokenizer.pad_token_id, judge.encode(items))]
+    assert begun == pytest.approx(wanted, abs=1e-4) and max(map(abs, begun)) > 1e-3
+    further.train()
+    further.save_model(str(tmp_path / "rm2"))
+    again = RewardJudge(tmp_path / "rm2", "fp32").score_all(items)
+    wanted = [s for (s,) in score_heads(further.model.scorer, tokenizer.pad_token_id, judge.encode(items))]
+    assert again == pytest.approx(wanted, abs=1e-4)
+
+
+def test_local_attention_by_row_is_not_shared() -> None:
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    _, tokenizer = loaded("llama")
+    config = GPTNeoConfig(vocab_size=len(tokenizer), hidden_size=32, num_layers=2, num_heads=4, window_size=16,
+                          attention_types=[[["global", "local"], 1]], max_position_embeddings=256)  # fmt: skip
+    prompts, _ = read_rankings(tiny.rankings(), tokenizer, 128, True)
+    assert not can_share(as_scorer(GPTNeoForCausalLM(config)).eval(), prompts[0], 100)
+
+
 def test_a_reward_model_is_trained_further(tmp_path: Path) -> None:
     """From a folder with a sequence classifier: its head stays what it was."""
     made = trainer(tmp_path / "out", max_steps=10)
