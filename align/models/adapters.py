@@ -14,6 +14,11 @@ from align.errors import ModelError
 from align.models.load import ModelRef, check_adapter
 
 
+def base_of(model: Any) -> Any:
+    """The transformers model inside, adapters in place."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
 class Adapters:
     """Which adapters of a PeftModel are at work. Several at once add up; none leaves the base alone.
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from align.data.chat import decode_answer, stop_ids
+from align.models.adapters import base_of
 from align.models.decode import Choose, can_decode, decode
 
 
@@ -87,7 +88,7 @@ def sample_batch(
     """
     device = next(model.parameters()).device
     width = max(len(p) for p in prompts)
-    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    owner = base_of(model)
     stops = stops_of(model, tokenizer)
     pad = stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id  # it is masked: any id will do
     ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
@@ -107,8 +108,7 @@ def sample_batch(
 
 def stops_of(model: Any, tokenizer: Any) -> list[int]:
     """Every token that ends an answer of this model."""
-    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return stop_ids(tokenizer, owner.generation_config.eos_token_id)
+    return stop_ids(tokenizer, base_of(model).generation_config.eos_token_id)
 
 
 def _likeliest(logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -146,7 +146,7 @@ def clean_settings(model: Any, stops: list[int], **own: Any) -> Iterator[Any]:
     """
     from transformers import GenerationConfig
 
-    owner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    owner = base_of(model)
     clean = GenerationConfig(eos_token_id=stops, pad_token_id=stops[0], **own)
     kept, owner.generation_config = owner.generation_config, clean
     try:

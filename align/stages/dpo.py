@@ -86,8 +86,8 @@ def preference_rows(
 def reference_ahead(settings: DPO | KTO, full: bool, row_count: int) -> bool:
     """Whether the reference speaks once, before training, rather than at every step.
 
-    Its forward is a quarter of a step's work, so it pays from the second pass over the rows on. In full fine-tuning
-    one pass costs the same either way, but needs no second model in memory.
+    By count of operations its forward is a quarter of a step, so it pays from the second pass over the rows on. In
+    full fine-tuning one pass costs the same either way, but needs no second model in memory.
     """
     if "precompute_ref_log_probs" in settings.trainer:
         return bool(settings.trainer["precompute_ref_log_probs"])

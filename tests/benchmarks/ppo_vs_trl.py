@@ -18,8 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from tests.benchmarks.sides import report, result_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TRL = "trl==1.12.0"
@@ -73,21 +74,7 @@ def alone(case: str, side: str, folder: Path) -> dict[str, float]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(ROOT)]), "TRL_EXPERIMENTAL_SILENCE": "1"}
     env |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-m", "tests.benchmarks.ppo_vs_trl", case, "--one", side, "--folder", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    found = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not found:
-        sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
-    result: dict[str, float] = json.loads(found[-1].removeprefix("RESULT "))
-    return result
-
-
-def report(rows: dict[str, list[dict[str, float]]]) -> None:
-    """Medians, and the ratio of each pair."""
-    for key in rows["ours"][0]:
-        ours, theirs = ([r[key] for r in rows[side]] for side in ("ours", "trl"))
-        ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True) if b)
-        spread = f"{median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})" if ratios else "-"
-        print(f"{key:<20} ours {median(ours):10.3f}   TRL {median(theirs):10.3f}   ours / TRL {spread}")
+    return result_of(command, env)
 
 
 def prepare(case: str, folder: Path, run: Path | None) -> None:

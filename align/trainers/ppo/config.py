@@ -47,7 +47,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
         "decode",
         "What samples: `decode`, our own loop; `continuous`, transformers' continuous batching (CUDA); `vllm_colocate` "
         "or `vllm_server`, vLLM through TRL.",
-        choices=["decode", "continuous", "vllm_colocate", "vllm_server"],
+        choices=list(ENGINES),
     )
     vllm_server_base_url: str | None = _option(None, "Address of the server of `engine: vllm_server`.")
     vllm_gpu_memory_utilization: float = _option(0.3, "Share of the GPU's memory that `engine: vllm_colocate` takes.")

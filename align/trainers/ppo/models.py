@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from align.errors import ModelError
-from align.models.adapters import Adapters
+from align.models.adapters import Adapters, base_of
 from align.trainers.ppo.losses import token_logprobs
 
 
@@ -171,11 +171,6 @@ class Reference:
         """The answers' log-probabilities under the reference: [N]."""
         with self.adapters.using(self.names) if self.adapters else nullcontext():
             return answer_logprobs(self.policy, tokens, temperature)[0]
-
-
-def base_of(causal: Any) -> Any:
-    """The transformers model inside, adapters in place."""
-    return causal.get_base_model() if hasattr(causal, "peft_config") else causal
 
 
 def trunk_of(causal: Any) -> Any:

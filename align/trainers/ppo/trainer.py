@@ -29,12 +29,13 @@ from transformers import Trainer, TrainerState, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from align.errors import AlignError, TrainingError
+from align.models.adapters import base_of
 from align.models.load import context_of
 from align.trainers.ppo import advantages as adv
 from align.trainers.ppo.config import PPOConfig
 from align.trainers.ppo.engines import make_engine
 from align.trainers.ppo.losses import policy_loss, value_loss
-from align.trainers.ppo.models import autocast, base_of, check_head, likelihood_loss
+from align.trainers.ppo.models import autocast, check_head, likelihood_loss
 from align.trainers.ppo.rewards import Episode, make_rewards
 from align.trainers.ppo.rollout import (
     Experience,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from align.models.adapters import base_of
 from align.models.heads import head_of
 from align.trainers.ranking_reward.batches import token_rows
 from align.trainers.ranking_reward.rankings import RankedPrompt
@@ -41,11 +42,6 @@ class RankingModel(nn.Module):
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """As in transformers: states are computed again for the gradients instead of being kept."""
         self.scorer.activation_checkpointing_enable(**settings)
-
-
-def base_of(scorer: Any) -> Any:
-    """The transformers model inside, adapters in place."""
-    return scorer.get_base_model() if hasattr(scorer, "peft_config") else scorer
 
 
 def answers_apart(segments: Tensor, base: Any) -> Tensor:

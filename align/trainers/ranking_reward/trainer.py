@@ -27,6 +27,7 @@ from transformers import Trainer, set_seed
 
 from align.errors import ModelError
 from align.judges.reward import SCALE
+from align.models.adapters import base_of
 from align.models.device import pick_device, pick_dtype
 from align.models.heads import as_scorer, head_of, saved_head
 from align.models.load import (
@@ -44,7 +45,7 @@ from align.recipe.schema import Lora
 from align.trainers.ranking_reward.batches import bootstrap_weights, judged, ranked, token_rows
 from align.trainers.ranking_reward.config import RankingRewardConfig
 from align.trainers.ranking_reward.losses import Ranked, bradley_terry, compared, plackett_luce, tie_start
-from align.trainers.ranking_reward.model import RankingModel, base_of, can_share
+from align.trainers.ranking_reward.model import RankingModel, can_share
 from align.trainers.ranking_reward.rankings import RankedPrompt, read_rankings
 from align.trainers.weights import load_weights, no_dropout, save_weights
 
