@@ -211,8 +211,8 @@ def encode_answer(
     tokenizer: Any, prompt: Sequence[Message], completion: Sequence[Message], max_length: int
 ) -> tuple[list[int], list[int]]:
     """One answer as tokens: (prompt, answer with its closing token), cut as `encode_pair` cuts."""
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    answer_ids = encode_completion(tokenizer, prompt, completion)
+    before, whole = _before_and_whole(tokenizer, prompt, completion)
+    prompt_ids, answer_ids = encode_text(tokenizer, before), _closed(tokenizer, whole[len(before) :])
     room = max(max_length - len(answer_ids), min(len(prompt_ids), max_length // 4))
     prompt_ids = prompt_ids[-room:]
     return prompt_ids, answer_ids[: max_length - len(prompt_ids)]

@@ -54,11 +54,13 @@ class Tokens:
 class ValueStart:
     """What the value model starts from, taken from a reward model: head [1, H] and bias, and adapters or a trunk.
 
+    unscaled: name and weight of a reward model that brought no scale, so that its head still speaks in its own unit.
     adapters: names on the shared base, the last of which trains. trunk: for full fine-tuning.
     """
 
     head: Tensor
     bias: float = 0.0
+    unscaled: tuple[str, float] | None = None
     adapters: tuple[str, ...] = ()
     trunk: Any = None
 
@@ -76,6 +78,7 @@ class ActorCritic(nn.Module):
         self.adapters = adapters
         self.value_trunk: Any = None
         self.value_adapters: tuple[str, ...] | None = None
+        self.unscaled: tuple[str, float] | None = None
         size = base_of(policy).config.get_text_config().hidden_size
         self.value_head = nn.Linear(size, 1)
         nn.init.zeros_(self.value_head.weight)
@@ -99,6 +102,16 @@ class ActorCritic(nn.Module):
             with torch.no_grad():
                 self.value_head.weight.copy_(start.head)
                 self.value_head.bias.fill_(start.bias)
+            self.unscaled = start.unscaled
+
+    @torch.no_grad()
+    def scale_values(self, mean: float, std: float, values: Tensor) -> Tensor:
+        """Bring a value head in a reward model's own unit to the unit of scores, and values [...] it gave before."""
+        assert self.unscaled is not None
+        mean = self.unscaled[1] * mean
+        self.value_head.bias.sub_(mean).div_(std)
+        self.value_head.weight.div_(std)
+        return (values - mean) / std
 
     def answer_logprobs(self, tokens: Tokens, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies [N] and states [N, H] of the answers' tokens under the policy, row by row."""

@@ -142,15 +142,31 @@ def sample_episodes(
     return [e for e in episodes if e is not None]
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in groups of similar length, each of at most `budget` tokens with its padding (one sequence at least)."""
+PASS_TOKENS = {"cpu": 128, "cuda": 2048}
+"""What a further pass costs beside its tokens, as so many tokens; guesses of the right size."""
+
+
+def micro_batches(lengths: Sequence[int], budget: int, device_type: str = "cpu") -> list[list[int]]:
+    """Indices in groups of similar length, each of at most `budget` tokens with its padding (one sequence at least).
+
+    Of all cuts of the sequences sorted by length, the cheapest: the tokens of all groups with their padding, and
+    PASS_TOKENS for each group.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    each = PASS_TOKENS.get(device_type, PASS_TOKENS["cuda"])
+    least = [0.0] * (len(order) + 1)  # the cost of the sequences before, when they are cut best
+    start_of = [0] * (len(order) + 1)
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        fits = max(1, budget // max(longest, 1))
+        costs = [(least[start] + longest * (end - start) + each, start) for start in range(max(0, end - fits), end)]
+        least[end], start_of[end] = min(costs)
     groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if groups and lengths[i] * (len(groups[-1]) + 1) <= budget:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+    end = len(order)
+    while end:
+        groups.append(order[start_of[end] : end])
+        end = start_of[end]
+    return groups[::-1]
 
 
 def tokens_that_fit(causal: Any, device: torch.device) -> int:
@@ -197,7 +213,7 @@ def _look_back(
     found = {name: torch.zeros(shape, device=device) for name in ("logprobs", "reference", "entropy", "values")}
     lengths = torch.tensor([len(e.answer_ids) for e in episodes], device=device)
     mask = torch.arange(longest, device=device) < lengths[:, None]
-    for index in micro_batches([len(e.prompt_ids) + len(e.answer_ids) for e in episodes], budget):
+    for index in micro_batches([len(e.prompt_ids) + len(e.answer_ids) for e in episodes], budget, device.type):
         tokens = collate([episodes[i].prompt_ids for i in index], [episodes[i].answer_ids for i in index], device)
         logprobs, entropy, values = model(tokens, args.temperature)
         flat = {"logprobs": logprobs, "entropy": entropy, "values": values}

@@ -32,7 +32,7 @@ class SharedScorer:
         device = next(self.policy.parameters()).device
         scores: list[list[float]] = [[]] * len(sequences)
         with self.adapters.using(self.names):
-            for index in micro_batches([len(s) for s in sequences], budget):
+            for index in micro_batches([len(s) for s in sequences], budget, device.type):
                 # The state "before" one more token is the state at the last.
                 tokens = collate([sequences[i] for i in index], [[0]] * len(index), device)
                 states = answer_states(trunk_of(self.policy), tokens).float()

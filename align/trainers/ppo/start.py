@@ -79,13 +79,15 @@ def settle_value_model(model: ActorCritic, rewards: Rewards, tokenizer: Any, wan
 def value_start(model: ActorCritic, source: ModelReward, tokenizer: Any, weight: float) -> ValueStart | None:
     """A reward model as a start for the value model; None where its tokens or its trunk are others.
 
-    The head is scaled so that its value is the reward's share of the score: weight x (score - mean) / deviation.
+    The head is scaled so that its value is the reward's share of the score: weight x (score - mean) / deviation. Where
+    the reward model brings no scale, the first rollout settles it.
     """
     judge = source.judge
     if judge.tokenizer.get_vocab() != tokenizer.get_vocab():
         return None
     unit = weight / max(judge.scale.std, 1e-8) if judge.scale else weight
     bias = -unit * judge.scale.mean if judge.scale else 0.0
+    unscaled = None if judge.scale else (source.name, weight)
     if model.adapters is None:
         scorer = judge.scorer
         if hasattr(scorer, "peft_config"):
@@ -95,12 +97,12 @@ def value_start(model: ActorCritic, source: ModelReward, tokenizer: Any, weight:
             return None
         trunk = copy.deepcopy(trunk).to(next(own.parameters()).dtype)
         no_dropout(trunk)
-        return ValueStart(mean_head(head_of(scorer).weight) * unit, bias, trunk=trunk)
+        return ValueStart(mean_head(head_of(scorer).weight) * unit, bias, unscaled, trunk=trunk)
     if not isinstance(source.shared, SharedScorer):
         return None
     *below, top = source.shared.names
     model.adapters.add_copy("value", top, trainable=True)
-    return ValueStart(mean_head(source.shared.head) * unit, bias, adapters=(*below, "value"))
+    return ValueStart(mean_head(source.shared.head) * unit, bias, unscaled, adapters=(*below, "value"))
 
 
 def mean_head(weight: Any) -> Any:

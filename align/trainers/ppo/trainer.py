@@ -158,7 +158,11 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         mask, logprobs, reference = found["mask"], found["logprobs"], found["reference"]
         if self.state.global_step == 0:
             assert_no_kl(logprobs, reference, bf16=args.bf16)
+        before = set(self.rewards.scales)
         scores = self.rewards(episodes)
+        if self.model.unscaled and self.model.unscaled[0] not in before:
+            scale = self.rewards.scales[self.model.unscaled[0]]
+            found["values"] = self.model.scale_values(scale.mean, scale.std, found["values"])
         kl = adv.k1(logprobs, reference) * mask
         rewards = adv.token_rewards(torch.tensor(scores.total, device=mask.device), kl, mask, self.kl.coef)
         if args.whiten_rewards:
@@ -193,7 +197,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
         total = experience.mask[index].sum()
         lengths = [len(experience.prompt_ids[i]) + len(experience.answer_ids[i]) for i in index]
-        for group in micro_batches(lengths, self.budget):
+        for group in micro_batches(lengths, self.budget, device.type):
             rows = [index[i] for i in group]
             mask = experience.mask[rows].bool()
             tokens = collate([experience.prompt_ids[i] for i in rows], [experience.answer_ids[i] for i in rows], device)
@@ -244,7 +248,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
     def imitate(self, rows: Sequence[Any]) -> float:
         """Add PPO-ptx's gradients: the likelihood of the rows' trained tokens, in microbatches. Returns the loss."""
         total, loss = sum(sum(row.mask[1:]) for row in rows), 0.0
-        for group in micro_batches([len(row.input_ids) for row in rows], self.budget):
+        for group in micro_batches([len(row.input_ids) for row in rows], self.budget, self.args.device.type):
             part = [rows[i] for i in group]
             with self.autocast():
                 nll = likelihood_loss(self.model.policy, part, self.args.device)

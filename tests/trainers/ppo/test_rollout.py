@@ -40,6 +40,14 @@ def test_micro_batches_hold_every_sequence_once_within_the_budget(budget: int) -
         assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= budget
 
 
+def test_micro_batches_are_cut_where_padding_costs_more_than_another_pass() -> None:
+    alike, apart = [100] * 30, [20] * 30 + [200] * 2
+    assert len(micro_batches(alike, 10_000)) == 1
+    assert [len(group) for group in micro_batches(apart, 10_000)] == [30, 2]
+    assert len(micro_batches(apart, 10_000, "cuda")) == 2  # 32 x 200 against 30 x 20 + 2 x 200 and a pass
+    assert len(micro_batches([20, 40] * 8, 10_000, "cuda")) == 1
+
+
 def test_collated_rows_and_the_places_before_their_answers() -> None:
     tokens = collate([[1, 2], [3]], [[4, 5, 6], [7]], torch.device("cpu"))
     assert tokens.ids.tolist() == [[1, 2, 4, 5, 6], [3, 7, 0, 0, 0]]

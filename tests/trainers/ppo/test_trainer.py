@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from align.data.chat import Encoded
 from align.errors import DataError, ModelError, RecipeError, TrainingError
-from align.judges.reward import RewardJudge
+from align.judges.reward import SCALE, RewardJudge
 from align.models.score import score_sequences
 from align.trainers.ppo import trainer as ppo
 from align.trainers.ppo.config import PPOConfig
@@ -359,6 +359,24 @@ def test_the_value_model_starts_from_the_reward_model(trained: str, heads: int, 
     assert own.heads([episode]) == [pytest.approx(said, abs=1e-5)]
     assert len(said) == heads
     assert ("scorer" in vars(own.judge)) is (trained == "full")
+    trainer.train()
+
+
+def test_a_reward_model_without_a_scale_gives_the_value_model_that_of_the_first_answers(tmp_path: Path) -> None:
+    folder = reward_model(tmp_path, "llama", lora="none")
+    (folder / SCALE).unlink()
+    args = arguments(tmp_path / "out", max_steps=2, max_completion_length=4)
+    trainer = PPOTrainer(str(tiny.tiny_folder("llama")), str(folder), args, ["Say yes.", "Name a colour."])
+    experience = trainer.roll_out(0)
+    scale = trainer.rewards.scales["reward"]
+    assert scale.std != pytest.approx(1, abs=0.01)
+    prompt, answer = experience.prompt_ids[0], experience.answer_ids[0]
+    judge = RewardJudge(folder)
+    said = score_sequences(judge.scorer, judge.tokenizer.pad_token_id, [prompt + answer])[0]
+    with torch.no_grad():
+        values = trainer.model.answer_values(ppo.collate([prompt], [[*answer, 0]], args.device))
+    assert float(values[-1]) == pytest.approx(scale.normal(said), abs=1e-3)
+    assert experience.values[0, : len(answer)].tolist() == pytest.approx(values[:-1].tolist(), abs=1e-4)
     trainer.train()
 
 
