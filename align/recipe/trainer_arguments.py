@@ -196,10 +196,13 @@ def argument_problems(kind: str, arguments: dict[str, Any], place: Place) -> Ite
             yield Problem(here, f"`{name}` is set by align", "any argument that align does not set itself", OURS[name])
         elif name not in open_fields:
             hint = GONE.get(name) or words.did_you_mean(name, open_fields)
+            # Fifty names under a question would hide it; who is asked nothing needs them all.
+            names = words.closest(name, open_fields) if hint else open_fields
+            among = "among them " if hint else ""
             yield Problem(
                 here,
                 f"`{name}` is no argument of this stage's trainer",
-                f"the arguments of {CONFIGS.get(kind, 'its trainer')}: {words.listing(open_fields)}",
+                f"the arguments of {CONFIGS.get(kind, 'its trainer')}, {among}{words.listing(names)}",
                 hint or "delete the line",
             )
         else:

@@ -27,6 +27,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return meant(names[close[0]]) if close else ""
 
 
+def closest(word: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """The few known names that are most like this one, the closest first."""
+    return difflib.get_close_matches(word.lower(), list(known), n=count, cutoff=0)
+
+
 def meant(name: str) -> str:
     """The question itself."""
     return f"did you mean `{name}`?"
