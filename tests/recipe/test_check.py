@@ -180,7 +180,7 @@ MISTAKES = {
     "an unknown trainer argument": (
         (DPO, "    trainer:\n      weight_decay: 0.1\n      wramup_steps: 3\n"),
         19, r"stages\[4\]\.trainer\.wramup_steps",
-        "`wramup_steps` is no argument of this stage's trainer", r"trl\.DPOConfig, among them warmup_steps, \w+, \w+, \w+, \w+$",
+        "`wramup_steps` is no argument of this stage's trainer", r"trl\.DPOConfig, among them warmup_steps(, \w+){4}$",
         "did you mean `warmup_steps`"
     ),
     "an argument of another trainer": (
