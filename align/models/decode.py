@@ -7,17 +7,22 @@ spent on rows that ended long ago. Here they leave the batch, and their keys and
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Choose = Callable[[Tensor, Tensor], Tensor]
 """f(logits [R, V], rows [R]) -> token ids [R]: the next token of each of the batch's rows that are left."""
 
 DROP_SHARE = 8
 """Rows leave once they are one in so many: taking them out copies the cache."""
+
+THIN_ROWS, LARGE_WEIGHT = 48, 1 << 18
+"""On a CPU, W x^T is 1.3 to 3 times as fast as x W^T for so few rows of x and so many numbers in W (MKL, AVX-512)."""
 
 
 def can_decode(model: Any) -> bool:
@@ -33,12 +38,49 @@ def can_decode(model: Any) -> bool:
     return plain and attends and {"past_key_values", "position_ids", "logits_to_keep"} <= taken.keys()
 
 
+@contextmanager
+def thin_products(model: Any) -> Iterator[None]:
+    """Within the block, large linear layers on a CPU multiply the faster way round where they get few rows.
+
+    The result differs by rounding alone.
+    """
+    large = [
+        layer
+        for layer in model.modules()
+        if type(layer) is nn.Linear
+        and layer.weight.device.type == "cpu"
+        and layer.weight.dtype == torch.float32
+        and layer.weight.numel() >= LARGE_WEIGHT
+        and "forward" not in vars(layer)
+    ]
+    for layer in large:
+        layer.forward = MethodType(_thin, layer)
+    try:
+        yield
+    finally:
+        for layer in large:
+            del layer.forward
+
+
+def _thin(layer: nn.Linear, x: Tensor) -> Tensor:
+    if x.numel() > THIN_ROWS * x.shape[-1]:
+        return nn.functional.linear(x, layer.weight, layer.bias)
+    product = (layer.weight @ x.reshape(-1, x.shape[-1]).T).T.contiguous()  # attention is slow on what is not
+    product = product.reshape(*x.shape[:-1], -1)
+    return product if layer.bias is None else product + layer.bias
+
+
 @torch.inference_mode()
 def decode(model: Any, ids: Tensor, seen: Tensor, choose: Choose, stops: Sequence[int], limit: int) -> list[list[int]]:
     """Continue each row until one of `stops` (included in the result) or `limit` tokens. Returns the new tokens.
 
     ids, seen: [B, P] prompts padded on the left, and 1 where a token is real.
     """
+    with thin_products(model):
+        return _decode(model, ids, seen, choose, stops, limit)
+
+
+def _decode(model: Any, ids: Tensor, seen: Tensor, choose: Choose, stops: Sequence[int], limit: int) -> list[list[int]]:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.config.get_text_config())

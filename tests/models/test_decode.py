@@ -10,7 +10,7 @@ import torch
 
 from align.data.chat import encode_prompt
 from align.models import generate
-from align.models.decode import can_decode
+from align.models.decode import can_decode, thin_products
 from align.models.generate import Sampling, sample_batch
 from align.models.load import load_merged, load_tokenizer, resolve
 from tests import tiny
@@ -90,3 +90,20 @@ def test_a_prompt_tuned_policy_uses_pefts_own_way(tmp_path: Any) -> None:
         with torch.no_grad():
             assert token == int(tuned(input_ids=torch.tensor([said])).logits[0, -1].argmax())
         said.append(token)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_large_layers_multiply_the_other_way_round_and_give_the_same(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(512, 600, bias=bias)
+    small = torch.nn.Linear(8, 8)
+    model = torch.nn.ModuleList([layer, small])
+    x, many = torch.randn(4, 2, 512), torch.randn(49, 512)
+    wanted, wanted_many = layer(x), layer(many)
+    with thin_products(model):
+        assert "forward" in vars(layer) and "forward" not in vars(small)
+        got = layer(x)
+        assert got.is_contiguous() and torch.allclose(got, wanted, atol=1e-5)
+        assert torch.equal(layer(many), wanted_many)  # too many rows to gain anything
+    assert "forward" not in vars(layer)
+    assert torch.equal(layer(x), wanted)
