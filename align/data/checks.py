@@ -110,11 +110,11 @@ def leakage(
             for source in near_by.keys() - exact.keys():
                 hits["near-leakage", source].append((row, place, near_by[source]))
         for (code, source), rows in hits.items():
-            _, place, first = rows[0]
+            place = rows[0][1]
             but = " but for spaces and capitals" if code == "near-leakage" else ""
-            message = f"held-out prompts of {name} are also in the training rows of {source}{but}, first at {first}"
+            message = f"held-out prompts of {name} are also in the training rows of {source}{but}"
             severity: Severity = "warning" if but else "error"
-            places = tuple(p for _, p, _ in rows)
+            places = tuple(f"{p}, in training at {other}" for _, p, other in rows)
             found.append(Finding(severity, code, message, place, len(rows), places, tuple(r for r, _, _ in rows)))
     return found
 
@@ -132,9 +132,10 @@ def raise_on_errors(findings: Iterable[Finding], remedy: str = "") -> None:
     if first.count > 1:
         found += f" ({first.count - 1} more rows have this fault)"
     if len(errors) > 1:
-        found += "; further faults: " + ", ".join(f"{f.code} at {f.where}" for f in errors[1:4])
+        found += "; further faults: " + "; ".join(f"{f.message} ({f.where})" for f in errors[1:4])
     allowed, advice = "", "name another file, or mend this one"
     if first.code == "leakage":
+        found += f": {first.examples[0]}"
         allowed, advice = "a prompt either in training or held out", first.remedy
     elif first.examples:
         file = first.where.rsplit(" row ", 1)[0] if " row " in first.where else first.where.rsplit(":", 1)[0]

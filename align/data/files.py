@@ -286,7 +286,7 @@ def _checked_object(value: Any, place: Place, escaped: bool) -> dict[str, Any] |
 def _not_json(place: Place, error: Exception) -> DataError:
     what = "nested too deeply" if isinstance(error, RecursionError) else str(getattr(error, "msg", error))
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    return fault(place, f"not JSON: {what}{column}", allowed='one JSON object, such as {"prompt": ...}')
+    return fault(place, f"not JSON: {what}{column}", allowed='one JSON object: {"field": value, ...}')
 
 
 def _not_utf8(place: Place, error: UnicodeDecodeError) -> DataError:

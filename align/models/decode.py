@@ -54,7 +54,7 @@ def thin_products(model: Any) -> Iterator[None]:
         and "forward" not in vars(layer)
     ]
     for layer in large:
-        layer.forward = MethodType(_thin, layer)
+        layer.forward = MethodType(_thin, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:

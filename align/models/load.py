@@ -107,6 +107,13 @@ def load_tokenizer(ref: ModelRef) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=ref.revision, padding_side="left")
     except (OSError, ValueError, KeyError) as error:
+        if not Path(where).is_dir():
+            raise ModelError(
+                f"the hub's model {where} cannot be reached: {first_line(error)}",
+                where=where,
+                allowed="a hub id while there is a network, or a folder",
+                remedy="check the id, or download the model where there is a network and give its folder",
+            ) from error
         raise ModelError(
             f"the tokenizer cannot be loaded: {first_line(error)}",
             where=where,

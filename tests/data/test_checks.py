@@ -166,10 +166,10 @@ def test_leakage_names_both_files_and_rows() -> None:
         Finding(
             "error",
             "leakage",
-            "held-out prompts of prompts are also in the training rows of demos, first at demos.jsonl:2",
+            "held-out prompts of prompts are also in the training rows of demos",
             "prompts.jsonl:11",
             1,
-            ("prompts.jsonl:11",),
+            ("prompts.jsonl:11, in training at demos.jsonl:2",),
             (1,),
         )
     ]
@@ -189,7 +189,7 @@ def test_raising_names_the_first_row_and_how_many_more() -> None:
         raise_on_errors(check_imported(data))
     error = caught.value
     assert error.where == "some/x.jsonl:3"
-    expected = "the answer is empty (1 more rows have this fault); further faults: same-answers at some/x.jsonl:4"
+    expected = "the answer is empty (1 more rows have this fault); further faults: chosen and rejected are equal (some/x.jsonl:4)"
     assert error.found == expected
     assert "align data check some/x.jsonl" in error.remedy and "--drop-broken" in error.remedy
     with pytest.raises(DataError, match="do this"):

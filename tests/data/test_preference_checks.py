@@ -134,7 +134,8 @@ def test_leaks_between_two_files(tmp_path: Path) -> None:
     train = write(tmp_path / "t.jsonl", pair("a", "b"), pair("a", "b", "r"))
     held = write(tmp_path / "h.jsonl", pair("a", "b", "s"), pair("c", "d", "r"))
     result = run("check", train, "--heldout", held)
-    assert result.exit_code == 3 and f"error    {held}:2: held-out prompts" in result.stdout
+    assert result.exit_code == 3 and f"error    {held}:2, in training at {train}:2: held-out" in result.stdout
+    assert "--drop-broken" not in result.stdout  # it would keep the leak
     assert run("check", train).exit_code == 0
 
 
