@@ -189,8 +189,8 @@ def test_raising_names_the_first_row_and_how_many_more() -> None:
         raise_on_errors(check_imported(data))
     error = caught.value
     assert error.where == "some/x.jsonl:3"
-    expected = "the answer is empty (1 more rows have this fault); further faults: chosen and rejected are equal (some/x.jsonl:4)"
-    assert error.found == expected
+    further = "further faults: chosen and rejected are equal (some/x.jsonl:4)"
+    assert error.found == f"the answer is empty (1 more rows have this fault); {further}"
     assert "align data check some/x.jsonl" in error.remedy and "--drop-broken" in error.remedy
     with pytest.raises(DataError, match="do this"):
         raise_on_errors(check_imported(data), "do this")
