@@ -31,7 +31,7 @@ SHAPE = {
 CASES: dict[str, dict[str, Any]] = {
     "k4": {"answers": 4, "rankings": 16, "epochs": 1, "lr": 1e-4, "ours": (8, 4), "trl": (48, 8)},
     "k8": {"answers": 8, "rankings": 8, "epochs": 1, "lr": 1e-4, "ours": (4, 2), "trl": (112, 8)},
-    "quickstart": {"answers": 4, "epochs": 2, "lr": 1e-3, "ours": (8, 8), "trl": (16, 16)},
+    "quickstart": {"answers": 4, "epochs": 2, "lr": 6e-4, "ours": (8, 8), "trl": (16, 16)},
 }
 """ours, trl: rankings (or pairs) of a step, and in memory at once."""
 
@@ -163,7 +163,8 @@ def ours(case: str, folder: Path, records: Any, seed: int) -> Any:
     from align.trainers.ranking_reward.trainer import RankingRewardTrainer
 
     causal, tokenizer = start(folder)
-    args = RankingRewardConfig(**arguments(case, "ours", folder, seed))
+    # Ties are left out, as they are of TRL's pairs: else the two would not learn from the same comparisons.
+    args = RankingRewardConfig(**arguments(case, "ours", folder, seed), ties="drop")
     return RankingRewardTrainer(causal, args, records, processing_class=tokenizer, peft_config=None), tokenizer
 
 
