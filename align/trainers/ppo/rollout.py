@@ -146,8 +146,9 @@ PASS_TOKENS = {"cpu": 128, "cuda": 2048}
 """What a further pass costs beside its tokens, as so many tokens; guesses of the right size."""
 
 
-WITHOUT_GRADIENTS = 4
-"""How many times the tokens of an update are looked at together where no gradients are taken."""
+WITHOUT_GRADIENTS = {"cpu": 4}
+"""How many times the tokens of an update are looked at together where no gradients are taken, by device; elsewhere 1: a
+GPU is busy with one batch already, and has no memory to spare."""
 
 
 def micro_batches(lengths: Sequence[int], budget: int, device_type: str = "cpu") -> list[list[int]]:
@@ -217,9 +218,8 @@ def _look_back(
     found = {name: torch.zeros(shape, device=device) for name in ("logprobs", "reference", "entropy", "values")}
     lengths = torch.tensor([len(e.answer_ids) for e in episodes], device=device)
     mask = torch.arange(longest, device=device) < lengths[:, None]
-    # Without gradients little is kept, and larger products are faster.
     totals = [len(e.prompt_ids) + len(e.answer_ids) for e in episodes]
-    for index in micro_batches(totals, WITHOUT_GRADIENTS * budget, device.type):
+    for index in micro_batches(totals, WITHOUT_GRADIENTS.get(device.type, 1) * budget, device.type):
         tokens = collate([episodes[i].prompt_ids for i in index], [episodes[i].answer_ids for i in index], device)
         logprobs, entropy, values = model(tokens, args.temperature)
         flat = {"logprobs": logprobs, "entropy": entropy, "values": values}
