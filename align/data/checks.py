@@ -37,8 +37,9 @@ Severity = Literal["error", "warning"]
 class Finding:
     """One fault and every row that has it.
 
-    where: `file:line` of the first; count: rows that have it; examples: `file:line` of each; rows: their positions
-    among the records (from 0). A finding about the whole file has no rows.
+    where: `file:line` of the first; count: rows that have it; examples: `file:line` of each, of a leak with
+    where the prompt is in training; rows: their positions among the records (from 0). A finding about the whole file
+    has no rows.
     """
 
     severity: Severity

@@ -71,7 +71,7 @@ def check(
             }
         )
     else:
-        _print_check(imported, broken, findings)
+        _print_check(imported, broken, findings, errors)
     if errors:
         raise typer.Exit(3)
 
@@ -249,7 +249,7 @@ def _print_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
 
 
-def _print_check(imported: Imported, broken: list[DataError], findings: list[Finding]) -> None:
+def _print_check(imported: Imported, broken: list[DataError], findings: list[Finding], errors: int) -> None:
     for error in broken:
         typer.echo(f"error    {error.where}: {error.found}" + (f" (allowed: {error.allowed})" if error.allowed else ""))
     for finding in findings:
@@ -266,13 +266,12 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
         typer.echo(f"{finding.severity:<8} {finding.message}: {finding.count} rows, {places}{more}")
         typer.echo(f"{'':<8} -> {finding.remedy}")
     warnings = sum(f.severity == "warning" for f in findings)
-    own = len(broken) + sum(f.count for f in findings if f.severity == "error" and f.code != "leakage")
-    errors = own + sum(f.count for f in findings if f.code == "leakage")
+    leaks = sum(f.count for f in findings if f.code == "leakage")
     rows = len(imported.records)
     read = f"{rows} {imported.kind} read as {imported.format}"
     told = f"{errors} error{'s' * (errors != 1)}, {warnings} kind{'s' * (warnings != 1)} of warning"
     typer.echo(f"{imported.path}: {read}, {told}")
-    if own:  # a leak is between two files, and stays in a copy of one
+    if errors > leaks:  # a leak is between two files, and stays in a copy of one
         typer.echo(
             "a run stops at these errors; to leave the rows out: "
             f"align data convert {imported.path} OUT.jsonl --kind {imported.kind} --drop-broken"

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--one", choices=["ours", "trl"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=1, help="of the first pair")
     parser.add_argument("--trl-kl", type=float, help="another weight of the KL penalty for TRL alone")
     chosen = parser.parse_args()
     if chosen.one:
@@ -70,7 +70,7 @@ def main() -> None:
         )
         rows: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
         more = [] if chosen.trl_kl is None else ["--trl-kl", str(chosen.trl_kl)]
-        for seed in range(1, chosen.pairs + 1):
+        for seed in range(chosen.seed, chosen.seed + chosen.pairs):
             for side in ("ours", "trl"):
                 rows[side].append(alone(chosen.case, side, folder, ["--seed", str(seed), *more]))
                 print(side, rows[side][-1], flush=True)
@@ -83,8 +83,7 @@ def alone(case: str, side: str, folder: Path, more: list[str]) -> dict[str, floa
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(ROOT)]), "TRL_EXPERIMENTAL_SILENCE": "1"}
     env |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-m", "tests.benchmarks.ppo_vs_trl", case, "--one", side, "--folder", str(folder)]
-    command += more
-    return result_of(command, env)
+    return result_of([*command, *more], env)
 
 
 def prepare(case: str, folder: Path, run: Path | None) -> None:
