@@ -23,7 +23,7 @@ from align.report.evaluation import (
     read_answers,
 )
 from align.report.reliability import Honesty, honesty
-from align.report.story import cards, facts, lead, lineage, setting, versions
+from align.report.story import cards, facts, lead, lineage, reference_text, setting, versions
 
 REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -86,6 +86,7 @@ def render(run: Run) -> str:
         "percent": numbers.percent,
         "svg": Markup,  # ours, from curves.py, never from data
         "setting": setting,
+        "reference_text": reference_text,
     }
     exams = [_exam(run, e) for e in evaluations(run)]
     return environment.get_template("report.html.j2").render(

@@ -165,6 +165,13 @@ def setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def reference_text(value: Any) -> str:
+    """What a prompt's reference says, for people: `answer: Paris · about: France`."""
+    if not isinstance(value, dict):
+        return setting(value)
+    return " · ".join(f"{key}: {setting(part)}" for key, part in value.items())
+
+
 def _card(step: Step, number: int) -> Card:
     title, sentence = TAUGHT.get(step.kind, (step.kind.capitalize(), ""))
     manifest = step.manifest

@@ -118,7 +118,7 @@ def answered(number: int = 240) -> str:
                 "id": f"p{i}",
                 "prompt": [{"role": "user", "content": f"Question {i}: what colour is thing {i}? 它是什么颜色？"}],
                 "tags": [tag],
-                "reference": "green" if tag == "fact" else None,
+                "reference": {"answer": "green", "about": f"thing {i}"} if tag == "fact" else None,
                 "answers": {
                     "sft": {
                         "text": "It is green." if same else f"Maybe red. I like number {i}.",
