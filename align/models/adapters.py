@@ -68,11 +68,11 @@ class Adapters:
         config.lora_dropout = 0.0
         self.model.add_adapter(name, config)
         self.find_layers()
-        weights = dict(self.model.named_parameters())
+        own = self._weights(name)
         with torch.no_grad():
-            for key, value in weights.items():
-                if f".{of}." in key:
-                    weights[key.replace(f".{of}.", f".{name}.")].copy_(value)
+            for key, value in self.model.named_parameters():
+                if (plain := _without(key, of)) is not None:
+                    own[plain].copy_(value)
         self.train_only(name, trainable)
 
     def add_saved(self, name: str, folder: Path, *, trainable: bool) -> None:
@@ -86,19 +86,34 @@ class Adapters:
         config.lora_dropout = 0.0
         self.model.add_adapter(name, config)
         self.find_layers()
-        weights = dict(self.model.named_parameters())
+        own = self._weights(name)
         with torch.no_grad():
             for key, value in load_file(folder / "adapter_model.safetensors").items():
                 if ".lora_" in key:
-                    stem, _, leaf = key.rpartition(".")
-                    weights[f"{stem}.{name}.{leaf}"].copy_(value)
+                    own[key].copy_(value)
         self.train_only(name, trainable)
+
+    def _weights(self, name: str) -> dict[str, torch.nn.Parameter]:
+        """An adapter's weights by the names they have in its file."""
+        found = {_without(key, name): value for key, value in self.model.named_parameters()}
+        return {key: value for key, value in found.items() if key is not None}
 
     def train_only(self, name: str, trainable: bool) -> None:
         """Let one adapter's weights take gradients, or not; the others stay as they are."""
         for key, value in self.model.named_parameters():
-            if f".{name}." in key:
+            if _without(key, name) is not None:
                 value.requires_grad_(trainable)
+
+
+def _without(key: str, name: str) -> str | None:
+    """What a weight of the adapter `name` is called in its file; None for a weight that is not its own.
+
+    The name stands before the last part, except in embeddings (`lora_embedding_A.NAME`), which have none after it.
+    """
+    if f".{name}." not in f"{key}.":
+        return None
+    plain = f"{key}.".replace(f".{name}.", ".")[:-1]
+    return plain.replace(".lora_magnitude_vector.weight", ".lora_magnitude_vector")
 
 
 def _only_matrices(config: Any) -> None:

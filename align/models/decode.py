@@ -48,6 +48,7 @@ def thin_products(model: Any) -> Iterator[None]:
         layer
         for layer in model.modules()
         if type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter  # quantised weights (torchao) stay in an nn.Linear
         and layer.weight.device.type == "cpu"
         and layer.weight.dtype == torch.float32
         and layer.weight.numel() >= LARGE_WEIGHT
@@ -66,8 +67,8 @@ def _thin(layer: nn.Linear, x: Tensor) -> Tensor:
     if x.numel() > THIN_ROWS * x.shape[-1]:
         return nn.functional.linear(x, layer.weight, layer.bias)
     product = (layer.weight @ x.reshape(-1, x.shape[-1]).T).T.contiguous()  # attention is slow on what is not
-    product = product.reshape(*x.shape[:-1], -1)
-    return product if layer.bias is None else product + layer.bias
+    product = product.reshape(*x.shape[:-1], layer.out_features)
+    return product if layer.bias is None else product + layer.bias.to(product.dtype)  # bf16 under autocast
 
 
 @torch.inference_mode()

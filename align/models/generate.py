@@ -50,13 +50,15 @@ class SeededChoice:
         self.together = isinstance(seeds, int)
 
     def __call__(self, scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        if self.together and self.sampling.top_p == 1:
+        exact = scores.is_cuda and torch.are_deterministic_algorithms_enabled()  # a GPU's cumsum is not
+        if self.together and self.sampling.top_p == 1 and not exact:
             # One number a row is enough, and V times cheaper to draw: where it falls among the summed probabilities.
             summed = torch.softmax(scores.float() / self.sampling.temperature, dim=-1).cumsum(dim=-1)
             drawn = torch.rand((len(scores), 1), generator=self.generators[0], device=scores.device)
             total = summed[:, -1:]  # beside 1 by rounding; what is drawn must stay below it
             drawn = torch.minimum(drawn * total, torch.nextafter(total, torch.zeros_like(total)))
-            return torch.searchsorted(summed, drawn, right=True)[:, 0]
+            found = torch.searchsorted(summed, drawn, right=True)[:, 0]
+            return found.clamp(max=scores.shape[-1] - 1)  # where logits are no numbers, still a token
         logprobs = torch.log_softmax(scores.float() / self.sampling.temperature, dim=-1)
         if self.sampling.top_p < 1:
             logprobs = keep_nucleus(logprobs, self.sampling.top_p)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from transformers import TrainingArguments
@@ -108,7 +108,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
             ("num_ppo_epochs", self.num_ppo_epochs < 1, "at least 1"),
             ("max_completion_length", self.max_completion_length < 1, "at least 1"),
             ("num_mini_batches", not 1 <= self.num_mini_batches <= most, f"1 to {most}, the episodes of a rollout"),
-            ("temperature", self.temperature <= 0, "above 0: PPO learns from answers that vary"),
+            ("temperature", not self.temperature > 0, "above 0: PPO learns from answers that vary"),
             ("engine", self.engine not in ENGINES, ", ".join(ENGINES)),
             ("value_model", self.value_model not in ("auto", "separate", "shared"), "auto, separate or shared"),
             (
@@ -116,8 +116,18 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
                 self.value_warmup and self.value_model == "shared",
                 "0: a shared trunk would move too",
             ),
+            ("generation_batch_size", (self.generation_batch_size or 1) < 1, "at least 1"),
+            ("kl_target", self.kl_target is not None and not self.kl_target > 0, "above 0"),
+            ("kl_horizon", self.kl_horizon < 1, "at least 1"),
+            ("score_clip", self.score_clip is not None and not self.score_clip >= 0, "0 or more, or null"),
+            ("cliprange", not self.cliprange > 0, "above 0"),
             ("gamma", not 0 <= self.gamma <= 1, "0 to 1"),
             ("lam", not 0 <= self.lam <= 1, "0 to 1"),
+            ("eval_prompts", self.eval_prompts is not None and self.eval_prompts < 1, "at least 1, or null"),
+        ]
+        numbers = {f.name: getattr(self, f.name) for f in fields(self)}
+        refused += [
+            (n, True, "a number") for n, value in numbers.items() if isinstance(value, float) and value != value
         ]
         for name, wrong, allowed in refused:
             if wrong:

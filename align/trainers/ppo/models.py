@@ -108,7 +108,7 @@ class ActorCritic(nn.Module):
     def scale_values(self, mean: float, std: float, values: Tensor) -> Tensor:
         """Bring a value head in a reward model's own unit to the unit of scores, and values [...] it gave before."""
         assert self.unscaled is not None
-        mean = self.unscaled[1] * mean
+        mean, std, self.unscaled = self.unscaled[1] * mean, max(std, 1e-8), None
         self.value_head.bias.sub_(mean).div_(std)
         self.value_head.weight.div_(std)
         return (values - mean) / std
@@ -163,7 +163,7 @@ class ActorCritic(nn.Module):
             found += [p for p in self.value_trunk.parameters() if p.requires_grad]
         if self.value_adapters is not None:
             name = f".{self.value_adapters[-1]}."
-            found += [p for n, p in self.policy.named_parameters() if name in n and p.requires_grad]
+            found += [p for n, p in self.policy.named_parameters() if name in f"{n}." and p.requires_grad]
         return found
 
 
@@ -237,6 +237,7 @@ def head_of(base: Any) -> Callable[[Tensor], Tensor]:
 def check_head(causal: Any, ids: list[int], bf16: bool) -> None:
     """Raise ModelError unless `head_of` gives the log-probabilities of the model's own forward pass on some tokens."""
     base, device = base_of(causal), next(causal.parameters()).device
+    ids = ids if len(ids) > 1 else ids * 2
     lengths = torch.tensor([1, len(ids) - 1], device=device)
     tokens = Tokens(torch.tensor([ids], device=device), lengths[:1], lengths[1:])
     found = answer_logprobs(causal, tokens, 1.0)[0]

@@ -70,12 +70,12 @@ class FunctionReward:
         self.takes = {p.name for p in taken}
 
     def __call__(self, episodes: Sequence[Episode]) -> list[float]:
-        columns: dict[str, Any] = {
+        columns: dict[str, Any] = {n: [e.row.get(n) for e in episodes] for n in {n for e in episodes for n in e.row}}
+        columns |= {  # a dataset's own `completions` are not what is scored
             "prompts": [as_dicts(e.prompt) for e in episodes],
             "completions": [e.text for e in episodes],
             "completion_ids": [e.answer_ids for e in episodes],
         }
-        columns |= {name: [e.row.get(name) for e in episodes] for name in {n for e in episodes for n in e.row}}
         given = {n: v for n, v in columns.items() if self.takes_all or n in self.takes}
         try:
             values = list(self.function(**given))
@@ -152,7 +152,7 @@ class Rewards:
             if isinstance(source, ModelReward):
                 heads = source.heads(episodes)
                 raw[source.name] = [fmean(said) for said in heads]
-                values = self._normal(source.name, raw[source.name])
+                values = self._normal(source.name, heads)
                 opinions += self._opinions(source.name, heads)
             else:
                 values = raw[source.name] = source(episodes)
@@ -169,9 +169,11 @@ class Rewards:
         said = [self.scales[name].opinions(values) for values in heads]
         return [[self._clipped(value) for value in column] for column in zip(*said, strict=True)]
 
-    def _normal(self, name: str, values: list[float]) -> list[float]:
+    def _normal(self, name: str, heads: list[list[float]]) -> list[float]:
+        values = [fmean(said) for said in heads]
         if name not in self.scales:
-            self.scales[name] = Scale(fmean(values), pstdev(values) or 1.0)
+            means = tuple(fmean(column) for column in zip(*heads, strict=True))
+            self.scales[name] = Scale(fmean(values), pstdev(values) or 1.0, means)
         return [self._clipped(self.scales[name].normal(v)) for v in values]
 
     def _clipped(self, value: float) -> float:

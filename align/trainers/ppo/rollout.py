@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,8 @@ def _messages(prompt: Any, number: int) -> list[Message]:
     if isinstance(prompt, str) and prompt.strip():
         return [Message(role="user", content=prompt)]
     if isinstance(prompt, list) and prompt:
-        return [m if isinstance(m, Message) else Message(**m) for m in prompt]
+        with suppress(TypeError, ValueError):  # pydantic's errors are ValueErrors
+            return [m if isinstance(m, Message) else Message(**m) for m in prompt]
     raise DataError(
         f"row {number} has no prompt: {prompt!r}",
         where=f"row {number}, column prompt",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from align.models.adapters import Adapters, chain_of, same_base
 from align.models.heads import saved_head
-from align.trainers.ppo.models import ActorCritic, answer_states, trunk_of
+from align.trainers.ppo.models import ActorCritic, Tokens, answer_states, trunk_of
 from align.trainers.ppo.rewards import ModelReward, Rewards
 from align.trainers.ppo.rollout import collate, micro_batches
 
@@ -33,9 +33,10 @@ class SharedScorer:
         scores: list[list[float]] = [[]] * len(sequences)
         with self.adapters.using(self.names):
             for index in micro_batches([len(s) for s in sequences], budget, device.type):
-                # The state "before" one more token is the state at the last.
+                # The state "before" an answer of one token is the state at the prompt's last; that token is not read.
                 tokens = collate([sequences[i] for i in index], [[0]] * len(index), device)
-                states = answer_states(trunk_of(self.policy), tokens).float()
+                read = Tokens(tokens.ids[:, :-1], tokens.prompt_lengths, tokens.answer_lengths)
+                states = answer_states(trunk_of(self.policy), read).float()
                 with torch.autocast(device.type, enabled=False):
                     values = (states @ self.head.to(device).T).tolist()
                 for i, value in zip(index, values, strict=True):

@@ -65,6 +65,7 @@ def load_state(trainer: Any, folder: Path) -> None:
     trainer.experience = Experience.restore(kept, trainer.args.device) if kept else None
     trainer.kl.coef = state["kl_coef"]
     trainer.rewards.restore(state["scales"])
+    trainer.model.unscaled = None  # the first rollout is over
     trainer.best, trainer.start_length = state["best"], state["start_length"]
     if trainer.best:
         put(folder / BEST, Path(trainer.args.output_dir) / BEST)

@@ -32,6 +32,7 @@ from align.errors import AlignError, TrainingError
 from align.models.adapters import base_of
 from align.models.load import context_of
 from align.trainers.ppo import advantages as adv
+from align.trainers.ppo import watch
 from align.trainers.ppo.config import PPOConfig
 from align.trainers.ppo.engines import make_engine
 from align.trainers.ppo.losses import policy_loss, value_loss
@@ -51,7 +52,6 @@ from align.trainers.ppo.rollout import (
 from align.trainers.ppo.shared import share_base
 from align.trainers.ppo.start import assemble, open_policy, settle_value_model
 from align.trainers.ppo.state import BEST, load_state, save_state, was_over_budget
-from align.trainers.ppo.watch import assert_no_kl, explained_variance, figures_of, write_samples
 from align.trainers.weights import load_weights, save_weights
 
 
@@ -89,7 +89,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         room = context_of(base_of(actor.policy)) - args.max_completion_length
         self.asked = read_prompts(train_dataset, tokenizer, room)
         self.heldout = read_prompts(eval_dataset, tokenizer, room)[: args.eval_prompts] if eval_dataset else []
-        self.ptx_rows = list(ptx_dataset)
+        self.ptx_rows = [row for row in ptx_dataset if any(row.mask[1:])]
         rollouts = math.ceil(len(self.asked) / args.rollout_batch_size)
         self.optimizer: Any = None
         self.control: Any = None
@@ -131,6 +131,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         if update == 0 or self.experience is None:
             with self.saved_on_error():
                 self.experience = self.roll_out(number)
+            watch.assert_numbers(self.experience.logprobs, number)  # no checkpoint: it would be of no use
             if self.state.global_step == 0 and self.heldout:
                 self.evaluate()
         self.model.train(bool(self.args.activation_checkpointing))  # dropout is off; only checkpointing asks for it
@@ -157,10 +158,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
             found = look_back(self.model, self.reference, episodes, args, self.budget)
         mask, logprobs, reference = found["mask"], found["logprobs"], found["reference"]
         if self.state.global_step == 0:
-            assert_no_kl(logprobs, reference, bf16=args.bf16)
-        before = set(self.rewards.scales)
+            watch.assert_no_kl(logprobs, reference, bf16=args.bf16)
         scores = self.rewards(episodes)
-        if self.model.unscaled and self.model.unscaled[0] not in before:
+        if self.model.unscaled:
             scale = self.rewards.scales[self.model.unscaled[0]]
             found["values"] = self.model.scale_values(scale.mean, scale.std, found["values"])
         kl = adv.k1(logprobs, reference) * mask
@@ -169,8 +169,8 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
             rewards = adv.whiten(rewards, mask, shift_mean=False)
         values = found["values"] * mask
         advantages, returns = adv.gae(rewards, values, mask, args.gamma, args.lam)
-        figures = figures_of(episodes, scores, found)
-        figures["explained_variance"] = explained_variance(values, returns, mask)
+        figures = watch.figures_of(episodes, scores, found)
+        figures["explained_variance"] = watch.explained_variance(values, returns, mask)
         for name, value in figures.items():
             self.pending[name].append(value)
         if args.whiten_advantages:
@@ -331,6 +331,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         The same random numbers are used each time, so that evaluations differ by the policy alone.
         """
         args = self.args
+        watch.assert_own_prompts(eval_dataset)
         if not self.heldout or self.looked_at == self.state.global_step > 0 and self.is_in_train:
             return {}
         self.model.eval()
@@ -339,10 +340,10 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
             scores = self.rewards(episodes)
         with self.autocast():
             found = look_back(self.model, self.reference, episodes, args, self.budget)
-        figures = figures_of(episodes, scores, found)
+        figures = watch.figures_of(episodes, scores, found)
         self.start_length = self.start_length or figures["length"]
         figures["length_ratio"] = figures["length"] / self.start_length
-        write_samples(self.samples_file, self.state.global_step, episodes, scores)
+        watch.write_samples(self.samples_file, self.state.global_step, episodes, scores)
         self.looked_at = self.state.global_step
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(dict(metrics))
@@ -361,7 +362,9 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
         """Trainer's train; ends with the weights of the best evaluation where `keep_best` says so."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
+        resume_from_checkpoint = resume_from_checkpoint or None  # transformers takes False for it
         if resume_from_checkpoint is None:
+            watch.assert_untrained(self)
             self.samples_file.unlink(missing_ok=True)
         if resume_from_checkpoint is not None and was_over_budget(Path(resume_from_checkpoint)):
             self._load_from_checkpoint(resume_from_checkpoint)

@@ -58,12 +58,42 @@ def write_samples(file: Path, step: int, episodes: Sequence[Episode], scores: Sc
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def assert_untrained(trainer: Any) -> None:
+    """Raise TrainingError where a trainer is told to begin, and has trained already."""
+    if (step := trainer.state.global_step) > 0:
+        raise TrainingError(
+            f"this trainer has made {step} steps",
+            where="PPOTrainer.train",
+            remedy="go on with train(resume_from_checkpoint=True), or make a new trainer to begin anew",
+        )
+
+
+def assert_own_prompts(other: object) -> None:
+    """Raise TrainingError where a trainer is told to evaluate on other prompts than it was made with."""
+    if other is not None:
+        raise TrainingError(
+            "evaluate answers the held-out prompts that the trainer was made with",
+            where="PPOTrainer.evaluate",
+            remedy="give them to PPOTrainer(eval_dataset=...)",
+        )
+
+
 def assert_no_kl(logprobs: Tensor, reference: Tensor, *, bf16: bool) -> None:
     """Raise TrainingError unless policy and reference agree before the first update, on every token."""
-    gap = float((logprobs - reference).abs().max())
+    gap = float((logprobs - reference).abs().max()) if logprobs.numel() else 0.0
     if not gap <= (0.05 if bf16 else 1e-4):
         raise TrainingError(
             f"before the first update policy and reference differ by {gap:.4f} nats on a token",
             where="the reference policy",
             remedy="this is a fault in the toolkit; please report it with the recipe",
+        )
+
+
+def assert_numbers(logprobs: Tensor, rollout: int) -> None:
+    """Raise TrainingError where the policy's weights have stopped being numbers."""
+    if not bool(logprobs.isfinite().all()):
+        raise TrainingError(
+            f"the policy's log-probabilities are no longer numbers in rollout {rollout}",
+            where="the policy",
+            remedy="lower learning_rate, or train in float32",
         )

@@ -14,9 +14,10 @@ from align.data.chat import Encoded
 from align.errors import DataError, ModelError, RecipeError, TrainingError
 from align.judges.reward import SCALE, RewardJudge
 from align.models.score import score_sequences
-from align.trainers.ppo import trainer as ppo
+from align.trainers.ppo import watch
 from align.trainers.ppo.config import PPOConfig
 from align.trainers.ppo.rewards import ModelReward
+from align.trainers.ppo.rollout import collate
 from align.trainers.ppo.state import BEST
 from align.trainers.ppo.trainer import PPOTrainer
 from align.trainers.weights import save_weights
@@ -343,7 +344,7 @@ def test_the_value_model_starts_from_the_reward_model(trained: str, heads: int, 
     trainer = PPOTrainer(str(base), str(folder), args, ["Say yes.", "Name a colour."], **extra)
     assert "from the reward model reward" in trainer.value_start
     episode = trainer.sample(trainer.asked[:1], seed=3)[0]
-    tokens = ppo.collate([episode.prompt_ids], [[*episode.answer_ids, 0]], args.device)  # one more: the state after all
+    tokens = collate([episode.prompt_ids], [[*episode.answer_ids, 0]], args.device)  # one more: the state after all
     with torch.no_grad():
         value = float(trainer.model.answer_values(tokens)[-1])
     judge = RewardJudge(folder)
@@ -374,7 +375,7 @@ def test_a_reward_model_without_a_scale_gives_the_value_model_that_of_the_first_
     judge = RewardJudge(folder)
     said = score_sequences(judge.scorer, judge.tokenizer.pad_token_id, [prompt + answer])[0]
     with torch.no_grad():
-        values = trainer.model.answer_values(ppo.collate([prompt], [[*answer, 0]], args.device))
+        values = trainer.model.answer_values(collate([prompt], [[*answer, 0]], args.device))
     assert float(values[-1]) == pytest.approx(scale.normal(said), abs=1e-3)
     assert experience.values[0, : len(answer)].tolist() == pytest.approx(values[:-1].tolist(), abs=1e-4)
     trainer.train()
@@ -471,7 +472,7 @@ def test_values_are_float32_under_bf16(tmp_path: Path) -> None:
     trainer = worlds.trainer(tmp_path, bf16=True, max_steps=2)
     torch.nn.init.normal_(trainer.model.value_head.weight)
     with trainer.autocast():
-        assert trainer.model(ppo.collate([[2, 5]], [[6, 7]], torch.device("cpu")))[2].dtype == torch.float32
+        assert trainer.model(collate([[2, 5]], [[6, 7]], torch.device("cpu")))[2].dtype == torch.float32
     trainer.train()
     assert trainer.model.policy.dtype == torch.float32
 
@@ -542,8 +543,8 @@ def test_a_model_in_memory_needs_its_tokenizer(tmp_path: Path) -> None:
 
 def test_a_reference_that_differs_is_noticed() -> None:
     same = torch.zeros(2, 3)
-    ppo.assert_no_kl(same, same + 1e-6, bf16=False)
+    watch.assert_no_kl(same, same + 1e-6, bf16=False)
     with pytest.raises(TrainingError, match="differ by 0.5000 nats"):
-        ppo.assert_no_kl(same, same + 0.5, bf16=True)
+        watch.assert_no_kl(same, same + 0.5, bf16=True)
     with pytest.raises(TrainingError, match="differ by nan"):
-        ppo.assert_no_kl(same, same + float("nan"), bf16=False)
+        watch.assert_no_kl(same, same + float("nan"), bf16=False)
