@@ -46,6 +46,12 @@ class Finished(World):
     network: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no process is left alone with one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def finished() -> Iterator[Finished]:
     """The tiny recipe, run once through the real command line with the network cut off. Not to be written to."""
