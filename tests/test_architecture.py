@@ -227,9 +227,9 @@ def test_everything_public_has_a_docstring(module: str) -> None:
 
 
 def committed() -> list[Path]:
-    """Files that git has or would take; without git, all of the source folders."""
+    """Files that git has, and not what a user keeps beside them; without git, all of the source folders."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "ls-files", "-z"],
         cwd=ROOT,
         capture_output=True,
         text=True,
