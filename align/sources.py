@@ -45,7 +45,7 @@ def source_keys(recipe: Recipe, folder: Path, cache: HashCache) -> dict[str, str
     """The key of every source: what its artifact would hold. Raises DataError or ModelError for a missing file."""
     for name, source in recipe.sources.items():
         if source.kind in MODELS and (place := local_model(source, folder)):
-            check_model_folder(name, place)
+            check_model_folder(name, place, source.kind)
     return {name: _key(recipe, source, folder, cache) for name, source in recipe.sources.items()}
 
 
@@ -97,8 +97,9 @@ def local_model(source: Source, folder: Path) -> Path | None:
     return None
 
 
-def check_model_folder(name: str, place: Path) -> None:
-    """Raise ModelError unless the folder holds a model, an adapter, or a policy of an earlier run, with its weights.
+def check_model_folder(name: str, place: Path, kind: str) -> None:
+    """Raise ModelError unless the folder holds a model of this kind, an adapter, or a policy of an earlier run, with
+    its weights.
 
     What only torch can tell (a tokenizer without pad token, an adapter for another base) comes out when it is loaded.
     """
@@ -117,6 +118,28 @@ def check_model_folder(name: str, place: Path) -> None:
             allowed=", ".join(WEIGHTS),
             remedy="download or copy the weights into the folder",
         )
+    is_reward_model = _scores(place)
+    if is_reward_model is not None and is_reward_model != (kind == "reward_model"):
+        found = "a reward model, which gives scores and no words" if is_reward_model else "a model without score head"
+        raise ModelError(
+            f"the source `{name}` of kind {kind} is {found}",
+            where=str(place),
+            allowed="policy: a causal language model; reward_model: a sequence classifier with one output",
+            remedy=f"name another folder, or write kind: {'reward_model' if is_reward_model else 'policy'}",
+        )
+
+
+def _scores(place: Path) -> bool | None:
+    """Whether the model or adapter of a folder is a sequence classifier; None where its files do not say."""
+    for file, key in (("adapter_config.json", "task_type"), ("config.json", "architectures")):
+        try:
+            said = json.loads((place / file).read_text("utf-8")).get(key)
+        except (OSError, ValueError, AttributeError):
+            continue
+        if said:
+            told = " ".join([said] if isinstance(said, str) else said)
+            return "SequenceClassification" in told or told == "SEQ_CLS"
+    return None
 
 
 def prepare_sources(

@@ -223,7 +223,24 @@ def test_a_folder_that_is_no_model(tmp_path: Path, files: list[str], found: str)
     for name in files:
         (tmp_path / name).write_text("{}")
     with pytest.raises(ModelError, match=found):
-        check_model_folder("base", tmp_path)
+        check_model_folder("base", tmp_path, "policy")
+
+
+SCORES = ({"architectures": ["LlamaForSequenceClassification"]}, {"task_type": "SEQ_CLS"})
+SPEAKS = ({"architectures": ["LlamaForCausalLM"]}, {"task_type": "CAUSAL_LM"})
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_model_of_the_other_kind(tmp_path: Path, adapter: bool) -> None:
+    """transformers would load it, and make up the head that is missing at random."""
+    file, weights = ("adapter_config", "adapter_model") if adapter else ("config", "model")
+    (tmp_path / f"{weights}.safetensors").write_text("")
+    for said, right, wrong in ((SCORES, "reward_model", "policy"), (SPEAKS, "policy", "reward_model")):
+        (tmp_path / f"{file}.json").write_text(json.dumps(said[adapter]))
+        check_model_folder("base", tmp_path, right)
+        with pytest.raises(ModelError, match=f"of kind {wrong} is") as caught:
+            check_model_folder("base", tmp_path, wrong)
+        assert f"kind: {right}" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -238,7 +255,7 @@ def test_a_folder_that_is_no_model(tmp_path: Path, files: list[str], found: str)
 def test_a_folder_that_is_one(tmp_path: Path, files: list[str]) -> None:
     for name in files:
         (tmp_path / name).write_text("{}")
-    check_model_folder("base", tmp_path)
+    check_model_folder("base", tmp_path, "policy")
 
 
 # --- artifacts of earlier runs -------------------------------------------------------------------------------------

@@ -219,13 +219,12 @@ def load_merged(ref: ModelRef, dtype: torch.dtype) -> Any:
 def load_scorer(ref: ModelRef, dtype: torch.dtype) -> Any:
     """A reward model: sequence classification with one output, or one for each head of an ensemble; adapters attached.
 
-    Raises ModelError for a model without a score head, which transformers would make up at random, and for a
-    classifier of several classes.
+    Raises ModelError for a model without a score head and for a classifier of several classes.
     """
     if ref.adapter is None:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        scorer = _from_pretrained(AutoModelForSequenceClassification, ref, dtype)
+        scorer = _from_pretrained(AutoModelForSequenceClassification, ref, dtype, made_up=("score.", "classifier."))
         made = AutoConfig.from_pretrained(ref.base, revision=ref.revision).architectures or []
         heads = getattr(scorer.config, HEADS, 1)
         if scorer.config.num_labels != heads or not any("SequenceClassification" in name for name in made):
@@ -287,13 +286,17 @@ def _in_out(module: Any) -> tuple[int, int] | None:
     return None
 
 
-def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype) -> Any:
+def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype, made_up: tuple[str, ...] = ()) -> Any:
+    """The model, all of whose weights were in its files: transformers makes up at random what is not there.
+
+    made_up: beginnings of names that the caller looks at itself.
+    """
     from safetensors import SafetensorError
 
     if ref.local:
         check_weights(Path(ref.base))
     try:
-        return auto.from_pretrained(ref.base, revision=ref.revision, dtype=dtype)
+        model, found = auto.from_pretrained(ref.base, revision=ref.revision, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
         raise ModelError(
             f"the model cannot be loaded: {first_line(error)}",
@@ -301,6 +304,14 @@ def _from_pretrained(auto: Any, ref: ModelRef, dtype: torch.dtype) -> Any:
             allowed="a folder as save_pretrained writes it, or a hub id that is downloaded or can be",
             remedy=_where_to_get(ref),
         ) from error
+    if missing := sorted(name for name in found["missing_keys"] if not name.startswith(made_up)):
+        raise ModelError(
+            f"{len(missing)} weights of {type(model).__name__} are not in its files, the first {missing[0]}",
+            where=ref.base,
+            allowed="a model with all its weights; what is missing would be random numbers",
+            remedy="name a model that was saved whole, and of this kind: a reward model is no policy",
+        )
+    return model
 
 
 def _where_to_get(ref: ModelRef) -> str:

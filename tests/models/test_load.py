@@ -117,6 +117,23 @@ def test_a_model_folder_without_weights(tmp_path: Path) -> None:
         load.load_causal(source(folder, tmp_path / "2"), F32)
 
 
+def test_weights_that_would_be_made_up(tmp_path: Path) -> None:
+    """A reward model as a policy, and a policy that lost a layer: transformers loads both, with random numbers."""
+    from safetensors.torch import load_file, save_file
+
+    policy = load.load_causal(source(copy_of("llama", tmp_path / "model"), tmp_path / "1"), F32)
+    as_scorer(policy).save_pretrained(tmp_path / "scorer")
+    shutil.copy(tmp_path / "model" / "tokenizer.json", tmp_path / "scorer")
+    folder = copy_of("llama", tmp_path / "lost")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "layers.1.mlp.up" not in k}, folder / "model.safetensors", {"format": "pt"}
+    )
+    for place, lost in ((tmp_path / "scorer", "lm_head.weight"), (folder, r"model.layers.1.mlp.up_proj.weight")):
+        with pytest.raises(ModelError, match=f"not in its files, the first {lost}"):
+            load.load_causal(load.ModelRef(base=str(place), tokenizer=str(place)), F32)
+
+
 def test_weights_that_are_cut_off(tmp_path: Path) -> None:
     folder = copy_of("llama", tmp_path / "model")
     file = folder / "model.safetensors"
