@@ -152,5 +152,6 @@ def test_what_was_said_of_the_answers_is_not_said_again(tmp_path: Path) -> None:
     )
     said: list[str] = []
     made = tiny.run_in(tmp_path, settings(ByRules(rules="judge.py")), {"answers": [data]}, say=said.append)
-    assert said == ["train.jsonl:2: all answers tie, so the row compares nothing"]
+    assert len(said) == 1
+    assert said[0].startswith("train.jsonl:2: all answers tie: a reward model learns that they are alike; DPO and")
     assert made.manifest.metrics["doctor"] == {"answers.empty-sample": 1, "empty-sample": 1, "all-tied": 1}
