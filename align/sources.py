@@ -203,7 +203,7 @@ def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> I
     file = Path(imported.path).name
     if not kept.records:
         raise DataError(
-            f"all {len(imported.records)} rows have errors, so nothing is left",
+            "every row has an error, so nothing is left",
             where=imported.path,
             remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
         )

@@ -126,7 +126,7 @@ def test_held_out_rows_are_left_out_too(folder: Path) -> None:
 
 def test_nothing_is_left(folder: Path) -> None:
     write_rows(folder / "d.jsonl", [demo("a", "")])
-    with pytest.raises(DataError, match="all 1 rows have errors, so nothing is left"):
+    with pytest.raises(DataError, match="every row has an error, so nothing is left"):
         prepare(folder, "kind: demonstrations, path: d.jsonl, broken: drop")
 
 

@@ -29,6 +29,7 @@ from align.data.records import (
     prompt_of,
 )
 from align.errors import DataError
+from align.recipe.words import counted
 
 Severity = Literal["error", "warning"]
 
@@ -131,7 +132,7 @@ def raise_on_errors(findings: Iterable[Finding], remedy: str = "") -> None:
     first = errors[0]
     found = first.message
     if first.count > 1:
-        found += f" ({first.count - 1} more rows have this fault)"
+        found += f" (so in {counted(first.count - 1, 'more row')})"
     if len(errors) > 1:
         found += "; further faults: " + "; ".join(f"{f.message} ({f.where})" for f in errors[1:4])
     allowed, advice = "", "name another file, or mend this one"
@@ -162,7 +163,7 @@ MESSAGES: dict[str, tuple[Severity, str]] = {
     "empty-sample": ("warning", "an answer is empty"),
     "all-tied": (
         "warning",
-        "all answers tie: a reward model learns that they are alike; DPO and other trainers on pairs get nothing from it",
+        "all answers tie: a reward model learns that they are alike; DPO and others on pairs get nothing from the row",
     ),
     "rank-gap": ("warning", "the ranks leave a gap, as if an answer were missing; only their order is used"),
     "same-answer": ("warning", "equal answers stand at different ranks; the two are not compared"),
@@ -186,7 +187,7 @@ REMEDIES = {
     "cycle": "have these answers ranked together, or leave the rows out",
     "rank-gap": "look whether an answer was lost; ties may share a rank",
     "same-answer": "give equal answers one rank, or show each text once",
-    "all-tied": "nothing, if a reward stage reads them and `ties:` is not `drop`; for pairs, show answers that differ more",
+    "all-tied": "nothing, if a reward stage reads them without `ties: drop`; for pairs, show answers that differ more",
     "length": "compare a reward model with `longer wins`, and see its accuracy by length in `evaluate`",
     "place": "shuffle the answers for each annotator, and write the order into meta.shown_order",
     "leakage": "remove the rows from one of the two files, or give both sources the same holdout",

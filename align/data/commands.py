@@ -47,9 +47,14 @@ def check(
     """Show every broken line and every doubtful row of a file. Exit code 3 if there is an error."""
     from align.data.checks import check_imported, leakage
     from align.data.importers import import_file, scan_file
+    from align.errors import DataError
 
-    kind = kind or _kind_of(file)
-    imported, broken = scan_file(file, kind, format)
+    try:
+        kind = kind or _kind_of(file)
+        imported, broken = scan_file(file, kind, format)
+    except DataError as error:
+        raise _not_again(error) from None
+    broken = [_not_again(error) for error in broken]
     findings = check_imported(imported)
     if heldout:
         findings += leakage({str(file): imported}, {str(heldout): import_file(heldout, _kind_of(heldout))})
@@ -90,6 +95,7 @@ def convert(
     from align.data.files import write_records
     from align.data.importers import import_file, scan_file
     from align.errors import DataError
+    from align.recipe.words import counted
 
     if out.exists() and out.samefile(file):
         raise DataError("the file to write is the file to read", where=str(out), remedy="name another file to write")
@@ -103,13 +109,14 @@ def convert(
             for place in finding.examples:
                 typer.echo(f"left out  {place}: {finding.message}")
         left_out = len(broken) + len({row for finding in errors for row in finding.rows})
-        _some_left(imported, left_out)
+        _some_left(imported)
         write_records(out, imported.records)
-        typer.echo(f"{len(imported.records)} {kind} written to {out}, {left_out} rows left out")
+        written = f"{counted(len(imported.records), 'row')} of {kind} written to {out}"
+        typer.echo(f"{written}, {counted(left_out, 'row')} left out")
         return
     imported = import_file(file, kind, format)
     write_records(out, imported.records)
-    typer.echo(f"{len(imported.records)} {kind} written to {out} (read as {imported.format})")
+    typer.echo(f"{counted(len(imported.records), 'row')} of {kind} written to {out} (read as {imported.format})")
     faults = sum(f.count for f in check_imported(imported) if f.severity == "error")
     if faults:
         verb = "has an error that stops" if faults == 1 else "have errors that stop"
@@ -210,24 +217,32 @@ def _kind_of(file: Path) -> str:
     """The kind of the first row that can be read."""
     from align.data.fields import Place
     from align.data.files import scan_rows
-    from align.data.importers import detect_kind
+    from align.data.importers import detect_kind, first_of
     from align.errors import DataError
 
-    first: DataError | None = None
+    broken: list[DataError] = []
     for line, row in scan_rows(file):
         if not isinstance(row, DataError):
             return detect_kind(row, Place(str(file), line))
-        first = first or row
-    assert first is not None, "scan_rows raises for an empty file"
-    raise first
+        broken.append(row)
+    raise first_of(broken)  # there is one: scan_rows raises for an empty file
 
 
-def _some_left(imported: Imported, left_out: int) -> None:
+def _not_again(error: DataError) -> DataError:
+    """Inside `data check` the command that shows every broken line is the one just typed."""
+    from align.data.fields import SHOWS_ALL
+    from align.errors import DataError
+
+    remedy = "leave the rows out, or mend them" if error.remedy.endswith(SHOWS_ALL) else error.remedy
+    return DataError(error.found, where=error.where, allowed=error.allowed, remedy=remedy)
+
+
+def _some_left(imported: Imported) -> None:
     from align.errors import DataError
 
     if not imported.records:
         raise DataError(
-            f"all {left_out} rows have errors, so nothing is left to write",
+            "every row has an error, so nothing is left to write",
             where=imported.path,
             remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
         )
@@ -250,9 +265,12 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _print_check(imported: Imported, broken: list[DataError], findings: list[Finding], errors: int) -> None:
-    for error in broken:
-        typer.echo(f"error    {error.where}: {error.found}" + (f" (allowed: {error.allowed})" if error.allowed else ""))
+    from align.recipe.words import counted
+
+    _print_broken(imported, broken, findings)
     for finding in findings:
+        if finding.severity == "error" and finding.rows and finding.code != "leakage":
+            continue
         shown = finding.examples if finding.severity == "error" else finding.examples[:SHOWN]
         if finding.severity == "error" or not shown:
             for place in shown or (finding.where,):
@@ -263,19 +281,36 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
         # The file is named once; of the other places only the line.
         lines = [place.removeprefix(imported.path).lstrip(": ") for place in shown[1:]]
         places = ", ".join([shown[0], *lines])
-        typer.echo(f"{finding.severity:<8} {finding.message}: {finding.count} rows, {places}{more}")
+        typer.echo(f"{finding.severity:<8} {finding.message}: {counted(finding.count, 'row')}, {places}{more}")
         typer.echo(f"{'':<8} -> {finding.remedy}")
     warnings = sum(f.severity == "warning" for f in findings)
     leaks = sum(f.count for f in findings if f.code == "leakage")
-    rows = len(imported.records)
-    read = f"{rows} {imported.kind} read as {imported.format}"
-    told = f"{errors} error{'s' * (errors != 1)}, {warnings} kind{'s' * (warnings != 1)} of warning"
+    read = f"{counted(len(imported.records), 'row')} of {imported.kind} read as {imported.format}"
+    told = f"{counted(errors, 'error')}, {counted(warnings, 'kind')} of warning"
     typer.echo(f"{imported.path}: {read}, {told}")
-    if errors > leaks:  # a leak is between two files, and stays in a copy of one
+    if errors > leaks and imported.records:  # a leak is between two files, and stays in a copy of one
         typer.echo(
             "a run stops at these errors; to leave the rows out: "
             f"align data convert {imported.path} OUT.jsonl --kind {imported.kind} --drop-broken"
         )
+
+
+def _print_broken(imported: Imported, broken: list[DataError], findings: list[Finding]) -> None:
+    """The rows that cannot be read and those that cannot be used, in the order of their lines, then what to do."""
+    lines: list[tuple[int, str]] = []
+    for error in broken:
+        rest = error.where.removeprefix(imported.path).removeprefix(" row").lstrip(": ")
+        line = int(rest.split(",")[0])
+        allowed = f" (allowed: {error.allowed})" if error.allowed else ""
+        lines.append((line, f"error    {error.where}: {error.found}{allowed}"))
+    unusable = [f for f in findings if f.severity == "error" and f.rows and f.code != "leakage"]
+    for finding in unusable:
+        places = zip(finding.rows, finding.examples, strict=True)
+        lines += [(imported.lines[row], f"error    {place}: {finding.message}") for row, place in places]
+    for _, text in sorted(lines, key=lambda entry: entry[0]):
+        typer.echo(text)
+    for remedy in dict.fromkeys([e.remedy for e in broken] + [f.remedy for f in unusable]):
+        typer.echo(f"{'':<8} -> {remedy}")
 
 
 def _print_stats(figures: dict[str, Any]) -> None:

@@ -25,6 +25,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 """What we call a JSON type -> its Python types."""
 
 
+SHOWS_ALL = "   (shows every broken line)"
+
+
 class Place(NamedTuple):
     """Where a row stands: the file as the user typed it, its line (Parquet: row, from 1), and the kind read as."""
 
@@ -36,15 +39,15 @@ class Place(NamedTuple):
         return f"{self.path} row {self.line}" if self.path.endswith(".parquet") else f"{self.path}:{self.line}"
 
 
-def fault(place: Place, found: str, *, field: str = "", allowed: str = "") -> DataError:
-    """A DataError for one row, with the command that shows every broken row as its remedy."""
+def fault(place: Place, found: str, *, field: str = "", allowed: str = "", remedy: str = "") -> DataError:
+    """A DataError for one row. remedy: without it, the command that shows every broken row."""
     where = f"{place}, field {field}" if field else str(place)
-    return DataError(found, where=where, allowed=allowed, remedy=check_command(place.path, place.kind))
+    return DataError(found, where=where, allowed=allowed, remedy=remedy or check_command(place.path, place.kind))
 
 
 def check_command(path: str, kind: str = "") -> str:
     """The command that shows every broken line of a file."""
-    return f"align data check {path}" + (f" --kind {kind}" if kind else "") + "   (shows every broken line)"
+    return f"align data check {path}" + (f" --kind {kind}" if kind else "") + SHOWS_ALL
 
 
 def near(word: str, options: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from align.data.fields import Place, check_command, fault, show, validate
+from align.data.fields import Place, fault, show, validate
 from align.data.records import Record
 from align.errors import DataError, SystemLimit
 
@@ -231,7 +231,7 @@ def _scan_parquet(path: Path, kind: str) -> Scanned:
                     yield line, _unfold(row, folded)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"the file is no Parquet: {error}", where=str(path), remedy=check_command(str(path), kind)
+            f"the file is no Parquet: {error}", where=str(path), remedy="make it again, or rename it by what it holds"
         ) from None
 
 
@@ -291,7 +291,8 @@ def _not_json(place: Place, error: Exception) -> DataError:
 
 def _not_utf8(place: Place, error: UnicodeDecodeError) -> DataError:
     byte = error.object[error.start]
-    return fault(place, f"not UTF-8: byte 0x{byte:02x} cannot be decoded", allowed="text in UTF-8")
+    found = f"not UTF-8: byte 0x{byte:02x} cannot be decoded"
+    return fault(place, found, allowed="text in UTF-8", remedy="save the file as UTF-8")
 
 
 # Parquet columns have one type, so free-form fields are kept in them as JSON text, and the file says which they are.

@@ -29,6 +29,7 @@ from align.data.fields import Place, fault, near, validate
 from align.data.files import scan_rows
 from align.data.records import RECORDS, Record
 from align.errors import DataError
+from align.recipe.words import counted
 
 CONVERTS: dict[str, tuple[str, ...]] = {
     "align": tuple(RECORDS),
@@ -75,10 +76,15 @@ def import_file(path: Path | str, kind: str, format: str = "auto") -> Imported:
     """All records of a file in any format. Raises DataError for the first broken line, and says how many more are."""
     imported, broken = scan_file(path, kind, format)
     if broken:
-        first = broken[0]
-        more = f" ({len(broken) - 1} more broken lines in this file)" if len(broken) > 1 else ""
-        raise DataError(first.found + more, where=first.where, allowed=first.allowed, remedy=first.remedy)
+        raise first_of(broken)
     return imported
+
+
+def first_of(broken: Sequence[DataError]) -> DataError:
+    """The error of the first broken line, with how many more there are."""
+    first, more = broken[0], len(broken) - 1
+    found = first.found + (f" ({counted(more, 'more broken line')} in this file)" if more else "")
+    return DataError(found, where=first.where, allowed=first.allowed, remedy=first.remedy)
 
 
 def scan_file(path: Path | str, kind: str, format: str = "auto") -> Scan:
@@ -104,7 +110,7 @@ def scan_file(path: Path | str, kind: str, format: str = "auto") -> Scan:
             records.append(record_from(row, kind, format, place))
             lines.append(line)
         except DataError as error:
-            broken.append(error)
+            broken.append(error if records else _of_another_kind(error, row, kind))
     return Scan(Imported(kind, records, lines, str(path), format), broken)
 
 
@@ -150,12 +156,31 @@ def detect_format(row: dict[str, Any], kind: str, place: Place) -> str:
         return shape
     if keys & (set(fields) - {"id", "meta", "tags"}) or any(near(name, keys) for name in required):
         return "align"  # Not quite: its errors name the field that is wrong.
-    raise fault(
+    error = fault(
         place,
         f"no {kind} can be read from a row with the fields {', '.join(row) or '(none)'}"
         + (f"; it looks like {shape}" if shape else ""),
         allowed=_allowed(kind),
+        remedy="rename the fields, or name the kind that the rows are of",
     )
+    raise _of_another_kind(error, row, kind)
+
+
+def _of_another_kind(error: DataError, row: dict[str, Any], kind: str) -> DataError:
+    """The error of a row that has nothing of the kind wanted and is obviously of another says so; others as they are.
+
+    Prompts and texts are little enough to be seen in a broken row of any kind: there no other column may stand.
+    """
+    other, keys = _obvious_kind(row), set(row)
+    fields = set(RECORDS[other].model_fields) if other else set()
+    mixed = keys & (set(RECORDS[kind].model_fields) - fields - {"prompt"})
+    if other in ("prompts", "corpus"):
+        mixed |= keys - fields
+    if other in ("", kind) or kind in ("prompts", "corpus") or mixed:
+        return error
+    found = f"{error.found}; the row looks like one of {other}"
+    remedy = f"leave out --kind, or --kind {other}; in a recipe, kind: {other}"
+    return DataError(found, where=error.where, allowed=error.allowed, remedy=remedy)
 
 
 def _shape(row: dict[str, Any]) -> str:
@@ -183,6 +208,17 @@ def _shape(row: dict[str, Any]) -> str:
 
 def detect_kind(row: dict[str, Any], place: Place) -> str:
     """The kind a row is obviously of, for commands without `--kind`. Raises DataError if it is not obvious."""
+    if kind := _obvious_kind(row):
+        return kind
+    raise DataError(
+        f"the kind cannot be told from the fields {', '.join(row) or '(none)'}",
+        where=str(place),
+        allowed=", ".join(RECORDS),
+        remedy=f"say it: align data check {place.path} --kind KIND",
+    )
+
+
+def _obvious_kind(row: dict[str, Any]) -> str:
     keys = set(row)
     rules: list[tuple[str, bool]] = [
         ("preferences", {"chosen", "rejected"} <= keys),
@@ -194,15 +230,7 @@ def detect_kind(row: dict[str, Any], place: Place) -> str:
         ("prompts", "prompt" in keys),
         ("corpus", "text" in keys),
     ]
-    for kind, holds in rules:
-        if holds:
-            return kind
-    raise DataError(
-        f"the kind cannot be told from the fields {', '.join(row) or '(none)'}",
-        where=str(place),
-        allowed=", ".join(RECORDS),
-        remedy=f"say it: align data check {place.path} --kind KIND",
-    )
+    return next((kind for kind, holds in rules if holds), "")
 
 
 def _check_format(format: str, kind: str, path: str) -> None:

@@ -54,6 +54,11 @@ def show(value: Any) -> str:
             return str(value)
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def listing(names: Iterable[str]) -> str:
     """`a, b, c`, or `none`."""
     return ", ".join(names) or "none"

@@ -197,7 +197,7 @@ def test_raising_names_the_first_row_and_how_many_more() -> None:
     error = caught.value
     assert error.where == "some/x.jsonl:3"
     further = "further faults: chosen and rejected are equal (some/x.jsonl:4)"
-    assert error.found == f"the answer is empty (1 more rows have this fault); {further}"
+    assert error.found == f"the answer is empty (so in 1 more row); {further}"
     assert "align data check some/x.jsonl" in error.remedy and "--drop-broken" in error.remedy
     with pytest.raises(DataError, match="do this"):
         raise_on_errors(check_imported(data), "do this")

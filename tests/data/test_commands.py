@@ -51,8 +51,8 @@ def test_check_shows_every_broken_line(broken: Path) -> None:
         f"error    {broken}:3, field rejected: the field `rejected` is missing",
         f"error    {broken}:4: the answer is empty",
         f"error    {broken}:5: chosen and rejected are equal",
-        f"warning  the record stands in the file more than once: 1 rows, {broken}:6",
-        f"{broken}: 4 preferences read as trl, 4 errors, 1 kind of warning",
+        f"warning  the record stands in the file more than once: 1 row, {broken}:6",
+        f"{broken}: 4 rows of preferences read as trl, 4 errors, 1 kind of warning",
         f"align data convert {broken} OUT.jsonl --kind preferences --drop-broken",
     ):
         assert text in result.stdout
@@ -74,7 +74,10 @@ def test_check_as_json(broken: Path) -> None:
 def test_check_of_a_sound_file(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"text": "a"}, {"text": "b"})
     result = run("check", path)
-    assert result.exit_code == 0 and result.stdout == f"{path}: 2 corpus read as align, 0 errors, 0 kinds of warning\n"
+    assert (
+        result.exit_code == 0
+        and result.stdout == f"{path}: 2 rows of corpus read as align, 0 errors, 0 kinds of warning\n"
+    )
 
 
 def test_warnings_do_not_fail_and_name_the_file_once(tmp_path: Path) -> None:
@@ -94,6 +97,80 @@ def test_check_of_a_file_without_a_readable_line(tmp_path: Path) -> None:
         run("check", write(tmp_path / "x.jsonl", "no", "no"))
 
 
+def test_check_never_sends_to_itself(tmp_path: Path) -> None:
+    """What the errors name is another command, or something to do with the file."""
+    latin, prompts = tmp_path / "latin.jsonl", tmp_path / "prompts.jsonl"
+    latin.write_bytes('{"prompt": "caf\u00e9", "chosen": "a", "rejected": "b"}\n'.encode("latin-1"))
+    with pytest.raises(DataError) as caught:
+        run("check", latin)
+    assert caught.value.remedy == "save the file as UTF-8"
+    cut = write(tmp_path / "cut.jsonl", '{"prompt": "q"', '{"prompt')
+    with pytest.raises(DataError) as caught:
+        run("check", cut)
+    assert "1 more broken line in" in caught.value.found
+    assert "data check" not in caught.value.remedy
+    report = json.loads(run("check", cut, "--kind", "prompts", "--json").stdout)
+    assert len(report["broken"]) == 2
+    assert [error for error in report["broken"] if "data check" in error["remedy"]] == []
+    write(prompts, {"prompt": "q", "tags": ["x"], "reference": 4})
+    told = run("check", prompts, "--kind", "demonstrations").stdout
+    assert "the field `completion` is missing; the row looks like one of prompts" in told
+    assert "-> leave out --kind, or --kind prompts" in told
+    assert "--drop-broken" not in told  # nothing would be left
+
+
+@pytest.mark.parametrize("command", ["check", "convert", "stats"])
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "rankings"),
+        ({"prompt": "q", "completion": "a"}, "rankings"),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, "answers"),
+    ],
+)
+def test_rows_of_another_kind_are_known(tmp_path: Path, command: str, row: dict[str, Any], kind: str) -> None:
+    path = write(tmp_path / "x.jsonl", row)
+    out = [tmp_path / "out.jsonl"] if command == "convert" else []
+    try:
+        told = run(command, path, *out, "--kind", kind).stdout
+    except DataError as error:
+        told = str(error)
+    assert "the row looks like one of demonstrations" in told
+    assert "leave out --kind, or --kind demonstrations" in told
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"prompt": "q", "chosen": "a"}, "preferences"),
+        ({"prompt": "q", "completon": "a"}, "demonstrations"),
+        ({"prompt": "q", "completion": "a"}, "feedback"),
+        ({"prompt": "q", "responses": ["a", "b"]}, "rankings"),
+    ],
+)
+def test_a_broken_row_is_not_taken_for_another_kind(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
+    told = run("check", write(tmp_path / "x.jsonl", row), "--kind", kind).stdout
+    assert "error    " in told and "looks like one of" not in told
+
+
+def test_check_lists_broken_and_unusable_rows_by_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", ROW | {"chosen": ""}, "{no json", ROW | {"rejected": "good"}, "no", ROW)
+    lines = run("check", path).stdout.splitlines()
+    assert [line[: len(f"error    {path}:1")] for line in lines[:4]] == [f"error    {path}:{n}" for n in (1, 2, 3, 4)]
+    assert lines[4] == "         -> leave the rows out, or mend them"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_one_row_is_one_row(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / "x.jsonl", ROW | {"chosen": ""}, ROW)
+    out = tmp_path / f"out.{suffix}"
+    assert run("convert", path, tmp_path / f"all.{suffix}").stdout.startswith("2 rows of preferences written")
+    told = run("convert", path, out, "--drop-broken").stdout.splitlines()[-1]
+    assert told == f"1 row of preferences written to {out}, 1 row left out"
+    assert run("check", out).stdout.startswith(f"{out}: 1 row of preferences read as align, 0 errors")
+    assert f"error    {tmp_path / f'all.{suffix}'}" in run("check", tmp_path / f"all.{suffix}").stdout
+
+
 def test_check_with_a_kind_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown kind `corpos`; did you mean `corpus`"):
         run("check", write(tmp_path / "x.jsonl", {"text": "a"}), "--kind", "corpos")
@@ -103,13 +180,13 @@ def test_check_with_a_kind_that_does_not_exist(tmp_path: Path) -> None:
 def test_convert(tmp_path: Path, suffix: str) -> None:
     path, out = write(tmp_path / "x.jsonl", ROW, ROW | {"prompt": "你好"}), tmp_path / f"out{suffix}"
     result = run("convert", path, out)
-    assert result.stdout == f"2 preferences written to {out} (read as trl)\n"
+    assert result.stdout == f"2 rows of preferences written to {out} (read as trl)\n"
     assert read_records(out, "preferences")[1].model_dump()["prompt"] == [{"role": "user", "content": "你好"}]
 
 
 def test_convert_stops_at_a_broken_line_and_writes_nothing(broken: Path) -> None:
     out = broken.with_name("out.jsonl")
-    with pytest.raises(DataError, match=r"pairs\.jsonl:2(?s:.*)1 more broken lines"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2(?s:.*)1 more broken line in"):
         run("convert", broken, out)
     assert not out.exists()
 
@@ -137,7 +214,7 @@ def test_convert_without_the_broken_rows_names_each(broken: Path) -> None:
         f"left out  {broken}:3, field rejected: the field `rejected` is missing",
         f"left out  {broken}:4: the answer is empty",
         f"left out  {broken}:5: chosen and rejected are equal",
-        f"2 preferences written to {out}, 4 rows left out",
+        f"2 rows of preferences written to {out}, 4 rows left out",
     ]
     assert len(read_records(out, "preferences")) == 2
     assert run("check", out).exit_code == 0
@@ -145,7 +222,7 @@ def test_convert_without_the_broken_rows_names_each(broken: Path) -> None:
 
 def test_convert_that_would_leave_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", ROW | {"chosen": ""})
-    with pytest.raises(DataError, match="all 1 rows have errors"):
+    with pytest.raises(DataError, match="every row has an error"):
         run("convert", path, tmp_path / "out.jsonl", "--drop-broken")
     assert not (tmp_path / "out.jsonl").exists()
 

@@ -69,8 +69,8 @@ def test_conflicts_are_told_with_file_and_line(tmp_path: Path) -> None:
     rows = [ranking([1, 2]), ranking([2, 1]), ranking([2, 1], "bob")]
     path = write(tmp_path / "r.jsonl", *rows)
     shown = run("check", path).stdout
-    assert f"preferred once this way and once the other: 1 rows, {path}:2\n" in shown
-    assert f"another annotator prefers one of these answers the other way round: 1 rows, {path}:3\n" in shown
+    assert f"preferred once this way and once the other: 1 row, {path}:2\n" in shown
+    assert f"another annotator prefers one of these answers the other way round: 1 row, {path}:3\n" in shown
     assert "-> ask the annotator again" in shown
     found = {f["code"]: f for f in json.loads(run("check", path, "--json").stdout)["findings"]}
     assert found["contradiction"]["remedy"].startswith("ask the annotator again")
@@ -185,8 +185,8 @@ def test_lengths_in_tokens(tmp_path: Path) -> None:
         tmp_path / "p.jsonl", pair("Yes.", "No."), pair(long + "Yes.", long + "No."), pair("Yes." + long, "No")
     )
     result = run("check", path, "--tokenizer", tiny_folder("llama"), "--max-length", 40)
-    assert f"removes the difference of a comparison, which is left out: 1 rows, {path}:2\n" in result.stdout
-    assert f"longer than 40 tokens and is cut: 1 rows, {path}:3\n" in result.stdout
+    assert f"removes the difference of a comparison, which is left out: 1 row, {path}:2\n" in result.stdout
+    assert f"longer than 40 tokens and is cut: 1 row, {path}:3\n" in result.stdout
     assert run("check", path, "--tokenizer", tiny_folder("llama")).stdout.count("warning") == 1, "the closing line"
     with pytest.raises(DataError.__base__, match="no tokenizer can be read"):  # type: ignore[arg-type]
         run("check", path, "--tokenizer", tmp_path)
