@@ -253,7 +253,7 @@ def locked(run: Path) -> Iterator[None]:
         raise SystemLimit(
             "another align run works in this folder",
             where=str(run),
-            remedy="wait for it to end, or change `name:` in the recipe",
+            remedy="wait for it to end, or change `name:` in the recipe, or keep this run elsewhere with --runs",
         ) from None
     else:
         yield

@@ -244,6 +244,7 @@ def test_two_runs_at_once(copy: World) -> None:
     assert outcome.code == 6
     assert outcome.json["found"] == "another align run works in this folder"
     assert outcome.json["where"] == str(copy.run)
+    assert "`name:`" in outcome.json["remedy"] and "--runs" in outcome.json["remedy"]
     assert ran(copy) == []
 
 

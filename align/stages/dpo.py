@@ -18,6 +18,7 @@ from align.models.device import pick_device
 from align.models.load import load_merged, load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import DPO, KTO, Preferring, Training
+from align.recipe.words import counted
 from align.trainers.progress import last_tenth, read_metrics, run_training, training_arguments
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ def pair_rows(
         context.say(f"{cut} of {len(pairs)} comparisons are longer than max_length {settings.max_length} and were cut")
     if context and len(kept) < len(encoded):
         context.counted["pairs_lost"] = len(encoded) - len(kept)
-        context.say(f"{len(encoded) - len(kept)} comparisons were left out: cutting removes their difference")
+        context.say(f"{counted(len(encoded) - len(kept), 'comparison')} left out: cutting removes their difference")
     made: list[dict[str, Any]] = [
         {"prompt_ids": e.prompt_ids, "chosen_ids": e.chosen_ids, "rejected_ids": e.rejected_ids} for e in kept
     ]

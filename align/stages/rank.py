@@ -14,6 +14,7 @@ from align.evaluation.win_rate import TIE
 from align.judges.reward import RewardJudge
 from align.judges.rules import RulesJudge
 from align.recipe.schema import ByFile, ByReward, ByRules, Rank
+from align.recipe.words import counted
 
 
 def run(settings: Rank, inputs: Inputs, out: Path, context: Context) -> Metrics:
@@ -44,7 +45,7 @@ def run(settings: Rank, inputs: Inputs, out: Path, context: Context) -> Metrics:
             "no answer was ranked", where=source.name, remedy="check that the labels belong to these answers"
         )
     if missing:
-        context.say(f"{missing} prompts have no label and were left out")
+        context.say(f"{counted(missing, 'prompt')} without a label left out")
         metrics["unlabelled_prompts"] = missing
     return {
         **metrics,

@@ -206,7 +206,7 @@ def test_pairs_that_are_too_long_are_cut_and_said(tmp_path: Path) -> None:
     assert context.counted == {"pairs_cut": 1, "pairs_lost": 1}
     assert said == [
         "1 of 8 comparisons are longer than max_length 64 and were cut",
-        "1 comparisons were left out: cutting removes their difference",
+        "1 comparison left out: cutting removes their difference",
     ]
     assert len(rows) == 7
     assert max(len(r["prompt_ids"] + r[side]) for r in rows for side in ("chosen_ids", "rejected_ids")) == 64

@@ -109,7 +109,7 @@ def test_by_file(tmp_path: Path) -> None:
     assert [r.annotator for r in ranked(made, TRAIN)] == ["ann", "bob"]
     assert not (made.path / HELDOUT).exists()
     assert said == [
-        "2 prompts have no label and were left out",
+        "2 prompts without a label left out",
         "train.jsonl:2: another annotator prefers one of these answers the other way round",
     ]
     assert made.manifest.metrics == {

@@ -25,6 +25,7 @@ from align.data.annotators import reliability
 from align.data.chat import encode_answers
 from align.data.records import Message, Preference, Ranking, Record, prompt_key
 from align.errors import DataError
+from align.recipe.words import counted
 
 MOST_ANSWERS = 64
 """Answers that stand together; a prompt with more is divided."""
@@ -76,23 +77,24 @@ def read_rankings(
     """
     records = [_record(row, f"{where} row {number}") for number, row in enumerate(rows, 1)]
     weights = reliability([r for r in records if isinstance(r, Ranking)])
-    found, notes = [], Counter[str]()
+    found, lost, cut = [], 0, 0
     for group in _groups(records):
         one = _encode(group, weights, tokenizer, max_length)
         kept = [j for j in one.judgements if j.says_anything(ties)]
-        notes["rankings left out: they compare no two answers"] += len(one.judgements) - len(kept)
-        notes[f"prompts with answers longer than max_length {max_length}, which were cut"] += one.cut
+        lost += len(one.judgements) - len(kept)
+        cut += one.cut
         if kept:
             found.append(RankedPrompt(one.prompt_ids, one.answer_ids, kept, one.cut))
     if not any(judgement.says_anything(False) for one in found for judgement in one.judgements):
-        cut = notes[f"prompts with answers longer than max_length {max_length}, which were cut"]
         raise DataError(
             "no comparison is left to train on"
             + (": cutting removes every difference" if cut else ": the rankings hold only ties"),
             where=where,
             remedy="raise max_length" if cut else "rank answers that differ; per_prompt: or temperature: may help",
         )
-    return found, [f"{count} {what}" for what, count in notes.items() if count]
+    notes = [f"{counted(lost, 'ranking')} left out: no two answers compared"] if lost else []
+    notes += [f"{counted(cut, 'prompt')} with answers cut to max_length {max_length}"] if cut else []
+    return found, notes
 
 
 def _record(row: Any, where: str) -> Ranking | Preference:

@@ -55,9 +55,9 @@ def test_rankings_that_say_nothing_are_left_out_and_counted(tokenizer: Any) -> N
     tied = ranking([GOOD, BAD], [1, 1], question="Who?")
     alone = ranking([GOOD, BAD], [None, 1], question="When?")
     found, notes = read(tokenizer, good, tied, alone)
-    assert (len(found), notes) == (2, ["1 rankings left out: they compare no two answers"])
+    assert (len(found), notes) == (2, ["1 ranking left out: no two answers compared"])
     found, notes = read(tokenizer, good, tied, alone, ties=False)
-    assert (len(found), notes) == (1, ["2 rankings left out: they compare no two answers"])
+    assert (len(found), notes) == (1, ["2 rankings left out: no two answers compared"])
 
 
 @pytest.mark.parametrize("ties", [True, False])
@@ -73,7 +73,7 @@ def test_answers_that_cutting_makes_equal(tokenizer: Any) -> None:
     (one,), notes = read(tokenizer, ranking([long, "No."], [1, 2]), max_length=32)
     assert one.cut
     assert max(len(one.prompt_ids) + len(ids) for ids in one.answer_ids) == 32
-    assert notes == ["1 prompts with answers longer than max_length 32, which were cut"]
+    assert notes == ["1 prompt with answers cut to max_length 32"]
 
 
 def test_someone_who_contradicts_themself_is_one_person(tokenizer: Any) -> None:
