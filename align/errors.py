@@ -74,6 +74,11 @@ class SystemLimit(AlignError):
     exit_code = 6
 
 
+def unreadable(path: object) -> SystemLimit:
+    """The error for a file that is there and may not be read."""
+    return SystemLimit("no permission to read", where=str(path), remedy=f"chmod u+r {path}")
+
+
 KINDS = {c.__name__: c for c in (AlignError, RecipeError, DataError, ModelError, TrainingError, SystemLimit)}
 
 

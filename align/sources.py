@@ -18,7 +18,7 @@ from align.data.checks import check_imported, counts, drop_broken, leakage, rais
 from align.data.files import write_bytes, write_records
 from align.data.importers import Imported, import_file
 from align.data.split import split_imported
-from align.errors import DataError, ModelError, SystemLimit
+from align.errors import DataError, ModelError, SystemLimit, unreadable
 from align.recipe.plan import source_settings
 from align.recipe.schema import Recipe, Source
 from align.recipe.words import did_you_mean
@@ -304,7 +304,7 @@ class HashCache:
                 self.known = {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 3}
 
     def of(self, file: Path) -> str:
-        """The hash of a file. Raises DataError if there is none, or it cannot be read."""
+        """The hash of a file. Raises DataError if there is none, SystemLimit if it may not be read."""
         try:
             stat = file.stat()
             name, mark = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
@@ -314,9 +314,11 @@ class HashCache:
                 self.changed = True
         except FileNotFoundError:
             raise _no_file(file) from None
+        except PermissionError:
+            raise unreadable(file) from None
         except OSError as error:
             raise DataError(
-                f"the file cannot be read: {error.strerror}", where=str(file), remedy="look at its permissions"
+                f"the file cannot be read: {error.strerror}", where=str(file), remedy="copy it again"
             ) from None
         return str(found[2])
 

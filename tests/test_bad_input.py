@@ -377,10 +377,12 @@ def test_a_loss_that_is_no_number(copy: World) -> None:
 
 
 def without_override() -> None:
-    """In the child before exec: give up root's right to write anywhere, so that permission bits count for it too."""
-    drop, override = 24, 1  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+    """In the child before exec: give up root's right to read and write anything, so that permission bits count."""
+    drop, rights = 24, (1, 2)  # PR_CAPBSET_DROP; CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() == 0 and libc.prctl(drop, override, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+    if os.geteuid() == 0 and any(libc.prctl(drop, right, 0, 0, 0) for right in rights):
+        if ctypes.get_errno() == errno.EINVAL:
+            return
         os.setgroups([])
         os.setuid(65534)
 
@@ -400,6 +402,29 @@ def test_no_permission_to_write(copy: World, place: str) -> None:
     expected = Refused("SystemLimit", "runs", "ermission", "", "folder")
     assert_refused(outcome, expected)
     assert sorted(copy.runs.rglob("*")) == before
+
+
+FORBIDDEN = {
+    "recipe": ("run", "tiny.yaml", "tiny.yaml"),
+    "recipe, checked": ("check", "tiny.yaml", "tiny.yaml"),
+    "data": ("run", "tiny.yaml", "demos.jsonl"),
+    "held-out data": ("check", "tiny.yaml", "prompts-heldout.jsonl"),
+    "rules": ("check", "tiny.yaml", "judge.py"),
+    "data check": ("data check", "demos.jsonl", "demos.jsonl"),
+    "data stats": ("data stats", "demos.jsonl", "demos.jsonl"),
+    "data check --heldout": ("data check", "prompts.jsonl --heldout prompts-heldout.jsonl", "prompts-heldout.jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", list(FORBIDDEN))
+def test_no_permission_to_read(world: World, name: str) -> None:
+    command, arguments, forbidden = FORBIDDEN[name]
+    (world.folder / forbidden).chmod(0o200)
+    outcome = spawn(*command.split(), *arguments.split(), cwd=world.folder, preexec_fn=without_override)
+    assert outcome.code == 6, outcome.err
+    assert "no permission to read" in outcome.err and f"do:      chmod u+r {forbidden}" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not world.runs.exists()
 
 
 def test_runs_is_a_file(world: World) -> None:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check, convert and count data files.", rich_markup_mode=None)
 
-InFile = Annotated[Path, typer.Argument(metavar="FILE", help="A .jsonl, .json, .txt (also .gz) or .parquet file.")]
+# readable=False: Typer would refuse a forbidden file as wrong usage, and say no remedy.
+InFile = Annotated[
+    Path, typer.Argument(metavar="FILE", readable=False, help="A .jsonl, .json, .txt (also .gz) or .parquet file.")
+]
 Kind = Annotated[
     str,
     typer.Option(help="Artifact kind: corpus, prompts, demonstrations, answers, rankings, preferences or feedback."),
@@ -39,7 +42,9 @@ def check(
     file: InFile,
     kind: Kind = "",
     format: Format = "auto",
-    heldout: Annotated[Path | None, typer.Option(help="A file of held-out rows; prompts in both are errors.")] = None,
+    heldout: Annotated[
+        Path | None, typer.Option(readable=False, help="A file of held-out rows; prompts in both are errors.")
+    ] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A model's folder: count comparisons that are cut.")] = None,
     max_length: Annotated[int, typer.Option(help="With --tokenizer: tokens of prompt and answer.", min=8)] = 1024,
     as_json: AsJson = False,

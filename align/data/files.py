@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from align.data.fields import Place, fault, show, validate
 from align.data.records import Record
-from align.errors import DataError, SystemLimit
+from align.errors import DataError, SystemLimit, unreadable
 
 READ = (".jsonl", ".ndjson", ".json", ".txt", ".parquet")
 WRITE = (".jsonl", ".jsonl.gz", ".parquet")
@@ -44,7 +44,7 @@ def read_rows(path: Path | str, kind: str = "") -> Iterator[tuple[int, dict[str,
 def scan_rows(path: Path | str, kind: str = "") -> Scanned:
     """Like `read_rows`, but a broken line comes as the DataError that describes it, and reading goes on after it.
 
-    Raises DataError only for what concerns the whole file.
+    Raises DataError only for what concerns the whole file, and SystemLimit for one that may not be read.
     """
     path = Path(path)
     suffix = _readable_suffix(path)
@@ -57,9 +57,11 @@ def scan_rows(path: Path | str, kind: str = "") -> Scanned:
         raise DataError(
             f"the file is no complete gzip file: {error}", where=str(path), remedy="copy or download it again"
         ) from None
+    except PermissionError:
+        raise unreadable(path) from None
     except OSError as error:
         raise DataError(
-            f"the file cannot be read: {error.strerror or error}", where=str(path), remedy="look at its permissions"
+            f"the file cannot be read: {error.strerror or error}", where=str(path), remedy="copy it again"
         ) from None
     if not found:
         raise DataError(

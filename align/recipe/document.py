@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-from align.errors import RecipeError
+from align.errors import RecipeError, unreadable
 
 Place = tuple[str | int, ...]
 """The way to a field from the top of the recipe: ("stages", 2, "learning_rate")."""
@@ -100,11 +100,14 @@ def _has_index(values: Any, part: str | int) -> bool:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file. Raises RecipeError if it cannot be read, is no YAML, is empty, or is not a mapping."""
+    """Read a YAML file. Raises RecipeError if it is no YAML, is empty, or is not a mapping; SystemLimit if it is
+    forbidden."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"the file is not UTF-8 text: {error}", where=str(path), remedy="save it as UTF-8") from None
+    except PermissionError:
+        raise unreadable(path) from None
     except OSError as error:
         raise RecipeError(f"the file cannot be read: {error.strerror}", where=str(path)) from None
     return parse(text, path)

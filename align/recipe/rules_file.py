@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from align.errors import unreadable
 from align.recipe.document import Place, Problem
 
 ALLOWED = "a Python file with score(prompt, answer, reference, tags)"
@@ -13,9 +14,14 @@ GIVEN = 4
 
 
 def rules_problem(path: Path, written: str, place: Place) -> Problem | None:
-    """What is wrong with the rules file at `path`; None if it parses and may define a fitting `score`."""
+    """What is wrong with the rules file at `path`; None if it parses and may define a fitting `score`.
+
+    Raises SystemLimit if it may not be read.
+    """
     try:
         tree = ast.parse(path.read_bytes(), str(path))
+    except PermissionError:
+        raise unreadable(path) from None
     except (SyntaxError, ValueError) as error:
         line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         return Problem(place, f"`{written}`{line} is not Python: {error}", ALLOWED, "mend that line")
