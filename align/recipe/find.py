@@ -48,9 +48,9 @@ def missing_recipe(name: str) -> RecipeError:
     if path.is_dir():
         remedy = f"name a file in it: {words.listing(map(str, nearby))}" if nearby else "name a file, not a folder"
         return RecipeError("this is a folder, not a recipe", where=name, allowed=allowed, remedy=remedy)
-    files = {file.name: str(file) for file in nearby} | {file.stem: str(file) for file in nearby}
-    known = {n: n for n in shipped} | {n + ".yaml": n for n in shipped} | files
-    hint = words.did_you_mean(path.name, known)
+    known = {n: n for n in shipped} | {file.stem: str(file) for file in nearby}
+    # Without the suffix, which alone makes short names alike.
+    hint = words.did_you_mean(path.name.removesuffix(".yaml").removesuffix(".yml"), known)
     if hint:
         hint = f"did you mean `{known[hint.split('`')[1]]}`?"
     return RecipeError(

@@ -16,6 +16,7 @@ from align.artifacts import MANIFEST, METRICS, Artifact, Manifest, read_artifact
 from align.errors import DataError
 
 RECIPE = "recipe.yaml"
+ALLOWED = "a folder runs/NAME made by `align run`"
 SOURCE = "source"
 DONE, UNFINISHED, NOT_YET, OLD = "done", "unfinished", "not yet", "out of date"
 
@@ -75,6 +76,8 @@ def read_run(run: Path, order: list[str] | None = None) -> Run:
 
     Raises DataError if the folder is no run folder, or a manifest or metrics file in it is broken.
     """
+    if not run.is_dir():
+        raise _no_folder(run)
     recipe = _recipe(run)
     planned: dict[str, dict[str, Any]] = {n: {**s, "made_by": SOURCE} for n, s in recipe.get("sources", {}).items()}
     planned |= {str(s["name"]): {**s, "made_by": s.get("kind", "")} for s in recipe.get("stages", []) if "name" in s}
@@ -83,7 +86,7 @@ def read_run(run: Path, order: list[str] | None = None) -> Run:
         raise DataError(
             "this folder holds neither recipe.yaml nor a finished artifact, so there is no run to report on",
             where=str(run),
-            allowed="a folder runs/NAME made by `align run`",
+            allowed=ALLOWED,
             remedy="align run RECIPE",
         )
     names = [n for n in planned if n not in (order or [])] + list(order) if order else list(planned)
@@ -97,6 +100,13 @@ def read_run(run: Path, order: list[str] | None = None) -> Run:
             step = Step(**{**vars(step), "state": OLD if step.state == DONE else step.state})
         steps.append(step)
     return Run(run, str(recipe.get("name", run.name)), steps)
+
+
+def _no_folder(run: Path) -> DataError:
+    found = "this is a file, and a report is made of a run folder" if run.exists() else "this folder does not exist"
+    named = Path("runs") / run.stem
+    remedy = f"did you mean `{named}`?" if named.is_dir() else "align run RECIPE makes one"
+    return DataError(found, where=str(run), allowed=ALLOWED, remedy=remedy)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -64,6 +64,14 @@ def test_a_name_that_is_not_found(installed: Path) -> None:
         find_recipe("elsewhere/small.yaml")
 
 
+@pytest.mark.parametrize("name", ["nosuch.yaml", "nosuch", "mine.yml", "experiment.yaml"])
+def test_a_suffix_makes_no_name_alike(name: str, tmp_path: Path) -> None:
+    """Of the recipes that ship, kto.yaml is like nosuch.yaml in nothing but its suffix."""
+    with pytest.raises(RecipeError) as caught:
+        find_recipe(str(tmp_path / name))
+    assert caught.value.remedy == "align new quickstart makes one"
+
+
 def test_a_file_nearby_is_suggested(installed: Path) -> None:
     Path("sub").mkdir()
     Path("sub/experiment.yaml").write_text("")

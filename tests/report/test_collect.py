@@ -69,6 +69,22 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
+def test_a_run_that_is_not_there(folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("name: mine")
+    for name, found in (
+        ("mine", "this folder does not exist"),
+        ("mine.yaml", "this is a file, and a report is made of a run folder"),
+    ):
+        with pytest.raises(DataError) as caught:
+            read_run(Path(name))
+        assert (caught.value.found, caught.value.remedy) == (found, "align run RECIPE makes one")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    for name in ("mine", "mine.yaml"):
+        with pytest.raises(DataError, match="did you mean `runs/mine`"):
+            read_run(Path(name))
+
+
 def test_a_recipe_that_cannot_be_read(folder: RunFolder) -> None:
     (folder.path / "recipe.yaml").write_text("stages: [", "utf-8")
     with pytest.raises(DataError, match="the recipe of this run cannot be read"):
