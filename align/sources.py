@@ -157,7 +157,7 @@ def prepare_sources(
         if name in splits:
             sealed[name] = _seal_data(name, source, splits[name], run, keys[name])
         else:
-            sealed[name] = _seal_model(name, source, folder, run, keys[name], say)
+            sealed[name] = _seal_model(name, source, folder, run, keys[name])
     return sealed
 
 
@@ -250,10 +250,8 @@ def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: st
         return seal(partial, manifest)
 
 
-def _seal_model(name: str, source: Source, folder: Path, run: Path, key: str, say: Callable[[str], None]) -> Artifact:
+def _seal_model(name: str, source: Source, folder: Path, run: Path, key: str) -> Artifact:
     place = local_model(source, folder)
-    if place is None and source.revision is None:
-        say(f"{name}: {source.path} has no revision:, so another commit may be loaded another day")
     fields = {
         "path": str(place) if place else source.path,
         "revision": source.revision,

@@ -10,6 +10,7 @@ import pytest
 
 from align.artifacts import read_artifact
 from align.errors import DataError, ModelError
+from align.recipe.check import check_recipe
 from align.recipe.load import Loaded, load_recipe
 from align.sources import HASHES, HashCache, check_model_folder, prepare_sources, read_source, source_keys
 from tests.conftest import Finished
@@ -190,6 +191,19 @@ def test_a_model_is_known_by_its_files_and_its_place(folder: Path) -> None:
     assert key(folder, "kind: policy, path: n") != first
     (model / "model.safetensors").write_bytes(b"others")
     assert key(folder, "kind: policy, path: m") != first
+
+
+def test_a_missing_revision_is_said_once(folder: Path) -> None:
+    """By the check of the recipe, with which every run begins."""
+    told: list[str] = []
+    prepare(folder, "kind: policy, path: owner/model", told)
+    assert told == []
+    demos = "  demos: {kind: demonstrations, path: d.jsonl}"
+    stage = "  - {name: sft, kind: sft, model: data, data: demos}"
+    lines = ["name: tiny", "sources:", "  data: {kind: policy, path: owner/model}", demos, "stages:", stage]
+    (folder / "r.yaml").write_text("\n".join(lines))
+    (warning,) = check_recipe(load_recipe(folder / "r.yaml"))
+    assert "on the hub; without `revision:`" in warning
 
 
 def test_a_chat_template_is_known_by_its_text(folder: Path) -> None:

@@ -387,5 +387,5 @@ def _warnings(loaded: Loaded, items: dict[str, Item]) -> list[str]:
         if isinstance(source, Source) and source.kind in MODELS and not loaded.resolve(source.path).exists():
             pinned = "" if source.revision else "; without `revision:` the newest is taken"
             where = loaded.where(("sources", name, "path"))
-            warnings.append(f"{where}: there is no folder {source.path} here; it is taken as a hub id{pinned}")
+            warnings.append(f"{where}: there is no folder {source.path} here, so it is looked for on the hub{pinned}")
     return warnings
