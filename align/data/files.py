@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from align.artifacts import MANIFEST
 from align.data.fields import Place, fault, show, validate
 from align.data.records import Record
 from align.errors import DataError, SystemLimit, unreadable
@@ -155,7 +156,8 @@ def _readable_suffix(path: Path) -> str:
 
 
 def _inside(folder: Path) -> str:
-    inside = sorted(p.name for p in folder.iterdir() if p.name.removesuffix(".gz").endswith(READ))
+    data = (p.name for p in folder.iterdir() if p.name != MANIFEST and p.name.removesuffix(".gz").endswith(READ))
+    inside = sorted(data)
     return f"name a file in it: {', '.join(inside[:5])}" if inside else "name a data file"
 
 

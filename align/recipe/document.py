@@ -70,11 +70,12 @@ def raise_problems(document: Document, problems: Iterable[Problem]) -> None:
     if not ordered:
         return
     first, *others = ordered
-    found = first.found
+    found, allowed = first.found, first.allowed
     if others:
+        allowed = allowed and f"{allowed} (line {document.line(first.place)})"
         rows = [f"  line {document.line(p.place)}: {field_path(p.place) or 'recipe'}: {p.found}" for p in others]
         found += f"\nand {len(others)} more:\n" + "\n".join(rows)
-    raise RecipeError(found, where=document.where(first.place), allowed=first.allowed, remedy=first.remedy)
+    raise RecipeError(found, where=document.where(first.place), allowed=allowed, remedy=first.remedy)
 
 
 def field_path(place: Sequence[str | int]) -> str:

@@ -182,8 +182,10 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", "{}")
-    with pytest.raises(DataError, match=r"(?s)this is a folder.*a\.jsonl"):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DataError, match=r"(?s)this is a folder.*a\.jsonl") as caught:
         list(read_rows(tmp_path))
+    assert "manifest.json" not in caught.value.remedy
 
 
 @pytest.mark.parametrize(

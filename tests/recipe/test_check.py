@@ -229,6 +229,7 @@ def test_a_mistake_is_told(make: Make, mistake: str) -> None:
 def test_several_mistakes_at_once(make: Make) -> None:
     error = refused(make, ("model: base", "model: bse"), (DPO, "    trainer: {wramup_steps: 3}\n"))
     assert "`bse`" in error.found
+    assert error.allowed.endswith(f"(line {error.where.split(':')[1].split()[0]})")  # not that of the other one
     assert "and 1 more:\n  line 17: stages[4].trainer.wramup_steps: " in error.found
 
 
