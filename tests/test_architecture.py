@@ -29,11 +29,11 @@ LEVELS = [
     ["data"],
     ["recipe"],
     ["artifacts"],
-    ["errors"],
+    ["errors", "logged"],
 ]
 """Rooms of align/ from top to bottom: each imports those below it and itself, never one beside or above it."""
 
-BESIDE = {"report": {"artifacts", "errors"}}
+BESIDE = {"report": {"artifacts", "errors", "logged"}}
 """Rooms outside the levels -> what they may import. Only the top level imports them."""
 
 EXCEPTIONS = {("align.stages.export", "align.report.model_card")}
@@ -51,6 +51,7 @@ TORCH_FREE = [
     "recipe",
     "artifacts",
     "errors",
+    "logged",
     "report",
 ]
 NOT_TORCH_FREE = {"align.data.chat"}

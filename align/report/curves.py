@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from align.logged import last_tenth, mean_by, step_tokens
 from align.report.numbers import figure
 
 WIDTH, HEIGHT = 340, 196
@@ -51,16 +52,12 @@ class Series:
 
     label: str
     points: list[tuple[float, float]]
+    last: str = ""
+    """Where it ends: the mean over the last tenth of its steps, which is what a stage closes with."""
 
     @property
     def first(self) -> str:
         return figure(self.points[0][1])
-
-    @property
-    def last(self) -> str:
-        """The end: the mean over the last twentieth, since a last batch may be small and its value chance."""
-        tail = [value for _, value in self.points[-max(1, len(self.points) // 20) :]]
-        return figure(sum(tail) / len(tail))
 
 
 @dataclass(frozen=True)
@@ -91,17 +88,25 @@ def charts(stage: str, rows: list[dict[str, Any]]) -> tuple[list[Chart], list[Ch
 
 def _chart(stage: str, title: str, wanted: list[tuple[str, str]], rows: list[dict[str, Any]]) -> Chart | None:
     """One picture of the series that were logged; None if none was."""
-    series, lost = [], 0
+    series, lost, small, tokens = [], 0, 0, step_tokens(rows)
     for label, key in wanted:
-        by_step = {float(r.get("step", i)): float(r[key]) for i, r in enumerate(rows) if _is_number(r.get(key))}
-        finite = sorted((s, v) for s, v in by_step.items() if math.isfinite(v))
+        by_step = {
+            float(row.get("step", i)): (float(row[key]), size)
+            for i, (row, size) in enumerate(zip(rows, tokens, strict=True))
+            if _is_number(row.get(key))
+        }
+        finite = sorted((step, *found) for step, found in by_step.items() if math.isfinite(found[0]))
         lost += len(by_step) - len(finite)
         if finite:
-            series.append(Series(label, finite))
+            points = _joined(finite)
+            small = max(small, len(finite) - len(points))
+            series.append(Series(label, points, figure(last_tenth(rows, key))))
     if not series:
         return None
     longest = max(len(s.points) for s in series)
     notes = [f"{lost} values that are not finite are left out"] if lost else []
+    if small:
+        notes.append(f"small batches ({small}) are averaged with the step before, by tokens")
     if longest > MOST_POINTS:
         notes.append(f"each point is the mean of {math.ceil(longest / MOST_POINTS)} logged values")
     spoken = "; ".join(
@@ -154,6 +159,20 @@ def _inline(svg: str) -> str:
     for number, colour in enumerate(SERIES):
         svg = svg.replace(colour, f"var(--c{number})")
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
+
+
+def _joined(points: list[tuple[float, float, float | None]]) -> list[tuple[float, float]]:
+    """Points of (step, value, tokens) as a line: a batch of less than half the tokens of those beside it, such as the
+    last one of a pass, joins the one before, by tokens. On its own so few examples would leap by chance.
+    """
+    line: list[tuple[float, float]] = []
+    for i, (step, value, tokens) in enumerate(points):
+        beside = [size for _, _, size in points[max(0, i - 1) : i] + points[i + 1 : i + 2]]
+        if i and tokens and all(size and 2 * tokens < size for size in beside):
+            line[-1] = (step, mean_by([line[-1][1], value], [points[i - 1][2], tokens]))
+        else:
+            line.append((step, value))
+    return line
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

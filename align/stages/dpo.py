@@ -14,12 +14,13 @@ from align.data.chat import encode_pair
 from align.data.comparisons import Comparison, comparisons
 from align.data.weights import weighed
 from align.errors import DataError, TrainingError
+from align.logged import last_tenth
 from align.models.device import pick_device
 from align.models.load import load_merged, load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import DPO, KTO, Preferring, Training
 from align.recipe.words import counted
-from align.trainers.progress import last_tenth, read_metrics, run_training, training_arguments
+from align.trainers.progress import read_metrics, run_training, training_arguments
 
 T = TypeVar("T")
 

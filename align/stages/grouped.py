@@ -11,13 +11,14 @@ from align.artifacts import METRICS
 from align.contract import HELDOUT, RESUME, TRAIN, Context, Inputs, Metrics
 from align.data.chat import as_dicts, encode_prompt, stop_ids
 from align.data.records import Message
+from align.logged import last_tenth
 from align.models.load import ModelRef, context_of, load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import Grouped
 from align.stages.ppo import prompt_rows, rewards_of
 from align.trainers.ppo.rewards import Episode, Handling, Rewards, make_rewards
 from align.trainers.ppo.rollout import read_prompts
-from align.trainers.progress import last_tenth, read_metrics, run_training, training_arguments
+from align.trainers.progress import read_metrics, run_training, training_arguments
 
 
 def run_grouped(kind: tuple[Any, Any], settings: Grouped, inputs: Inputs, out: Path, context: Context) -> Metrics:

@@ -7,9 +7,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from transformers import TrainerCallback
 from align.artifacts import METRICS
 from align.contract import RESUME, Context, Interrupted, Metrics
 from align.errors import TrainingError
+from align.logged import last_tenth
 from align.models.device import pick_device, pick_dtype
 from align.recipe.base import in_memory
 from align.recipe.schema import Grouped, Learning, Training
@@ -117,12 +116,6 @@ def read_metrics(log: Path) -> list[dict[str, Any]]:
         return []
     text = log.read_text("utf-8")
     return [json.loads(line) for line in text.split("\n")[:-1] if line]
-
-
-def last_tenth(logged: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """The mean of `key` over the last tenth of the rows that hold it (one at least); None if none does."""
-    values = [row[key] for row in logged if key in row]
-    return fmean(values[-max(1, len(values) // 10) :]) if values else None
 
 
 def keep_steps(log: Path, step: int) -> None:

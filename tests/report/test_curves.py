@@ -6,7 +6,9 @@ import math
 import re
 from html.parser import HTMLParser
 
+from align.logged import last_tenth
 from align.report.curves import MOST_POINTS, charts
+from align.report.numbers import figure
 from tests.report.conftest import dpo_metrics, reward_metrics
 
 
@@ -56,6 +58,31 @@ def test_long_series_are_thinned_and_say_so() -> None:
     (chart,), _ = charts("sft", [{"step": i, "loss": float(i % 2)} for i in range(3 * MOST_POINTS)])
     assert chart.note == "each point is the mean of 3 logged values"
     assert len(chart.svg) < 30_000
+
+
+def test_a_small_last_batch_makes_no_leap() -> None:
+    sizes = [99.0] * 9 + [1.0] + [99.0] * 9 + [1.0]
+    margins = [4.0] * 9 + [54.0] + [5.0] * 9 + [105.0]
+    seen = [sum(sizes[: i + 1]) for i in range(20)]
+    rows = [{"step": i + 1, "margin": margins[i], "num_tokens": seen[i]} for i in range(20)]
+    (chart,), _ = charts("dpo", [*rows, {"step": 20, "eval_margin": 3.0}])
+    points = dict(chart.series[0].points)
+    assert len(points) == 18 and 9.0 not in points and 19.0 not in points
+    assert (points[10.0], points[20.0]) == (4.5, 6.0)  # (99 · 4 + 54) / 100, (99 · 5 + 105) / 100
+    assert [s.last for s in chart.series] == ["6.00", "3.00"]
+    assert chart.note == "small batches (2) are averaged with the step before, by tokens"
+
+
+def test_answers_that_grow_short_stay_a_curve() -> None:
+    rows = [{"step": i, "loss": float(i), "num_tokens": seen} for i, seen in enumerate((81, 108, 117, 120, 123))]
+    (chart,), _ = charts("grpo", rows)
+    assert [step for step, _ in chart.series[0].points] == [0.0, 1.0, 2.0, 3.0, 4.0] and chart.note == ""
+
+
+def test_a_legend_shows_what_a_stage_closes_with() -> None:
+    rows = [{"step": i, "loss": float(i)} for i in range(1, 41)]
+    (chart,), _ = charts("sft", rows)
+    assert chart.series[0].last == figure(last_tenth(rows, "loss")) == "38.5"
 
 
 class Tags(HTMLParser):

@@ -74,7 +74,7 @@ def test_the_page_is_well_formed(finished: RunFolder) -> None:
     assert levels[0] == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
     assert page.tags.count("th") == sum(key == "scope" for _, key, _ in page.attributes)
     pictures = [value for tag, key, value in page.attributes if tag == "figure" and key == "aria-label"]
-    assert "Loss of dpo up to step 400: training from 0.667 to 0.158" in pictures
+    assert "Loss of dpo up to step 400: training from 0.667 to 0.164" in pictures
 
 
 def test_the_figures_are_on_the_page(finished: RunFolder) -> None:
@@ -89,6 +89,14 @@ def test_the_figures_are_on_the_page(finished: RunFolder) -> None:
     ):  # fmt: skip
         assert said in words, said
     assert words.count("Question ") == 20
+
+
+def test_what_figures_mean_is_said(finished: RunFolder) -> None:
+    words = Page(page_of(finished)).words
+    for said in (
+        "A figure beside a curve is its mean over the last tenth of its steps, and so is the closing loss.",
+    ):
+        assert said in words, said
 
 
 def test_text_from_data_never_becomes_markup(folder: RunFolder) -> None:

@@ -27,13 +27,6 @@ def test_micro_batches_divide_the_batch(batch: int, asked: int | None, wanted: i
     assert in_memory(batch, asked) == wanted
 
 
-def test_the_last_tenth() -> None:
-    logged: list[dict[str, Any]] = [{"loss": float(i)} if i % 2 else {"other": 1.0} for i in range(40)]
-    assert progress.last_tenth(logged, "loss") == 38.0  # of 1, 3 ... 39 the last two
-    assert progress.last_tenth(logged[:4], "loss") == 3.0
-    assert progress.last_tenth(logged, "nothing") is None
-
-
 def test_arguments_of_a_stage_and_of_its_trainer_block(tmp_path: Path) -> None:
     from transformers import TrainingArguments
 
