@@ -32,7 +32,9 @@ TAUGHT: dict[str, tuple[str, str]] = {
 }
 """Stage kind -> what it is, in the words one would use of a child, and a sentence of plain explanation."""
 TILES = 4
-"""Key figures shown on a card; the others are folded away."""
+"""Key figures shown on a card; the others are folded away. An evaluation shows every policy's, however many."""
+DOCTOR = "doctor."
+"""Begins the names of what the data doctor found: `doctor.CODE`, or `doctor.INPUT.CODE` of a stage's input."""
 FIRST = (
     "heldout_accuracy", "heldout_score", "heldout_kl",
     "train_accuracy", "train_margin", "loss", "answers", "comparisons", "rankings", "mean_words",
@@ -176,6 +178,7 @@ def _card(step: Step, number: int) -> Card:
     title, sentence = TAUGHT.get(step.kind, (step.kind.capitalize(), ""))
     manifest = step.manifest
     figures = _figures(manifest) if manifest else []
+    tiles = max(TILES, len(_policies(manifest.metrics)) if manifest and manifest.made_by == "evaluate" else 0)
     shown, more = charts(step.name, step.rows)
     return Card(
         number=number,
@@ -185,8 +188,8 @@ def _card(step: Step, number: int) -> Card:
         time=duration(manifest.seconds) if manifest and not step.is_source else NONE,
         memory=memory(manifest.peak_memory_mb) if manifest else NONE,
         rows=row_counts(step.artifact) if step.artifact else "",
-        tiles=figures[:TILES],
-        figures=figures[TILES:],
+        tiles=figures[:tiles],
+        figures=figures[tiles:],
         settings=[(key, setting(value)) for key, value in step.settings.items()]
         + ([("seed", str(manifest.seed))] if manifest and not step.is_source and "seed" not in step.settings else []),
         charts=shown,
@@ -198,14 +201,20 @@ def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     """The closing figures of a stage as (name, text), the most telling first; lists and long texts are left out."""
     flat = flatten(manifest.metrics)
     kept = {k: v for k, v in flat.items() if v is not None and not isinstance(v, list | dict) and len(str(v)) <= 60}
-    wins = [k for k in kept if k.endswith("win_rate")]
-    first = [*wins, *FIRST]
+    first = [*(_policies(kept) if manifest.made_by == "evaluate" else []), *FIRST]
     names = sorted(kept, key=lambda k: first.index(k) if k in first else len(first))
     return [(readable(k), quantity(k, kept[k])) for k in names]
 
 
+def _policies(metrics: dict[str, Any]) -> list[str]:
+    """The names of an evaluation's figures of policies: all win rates, then all scores."""
+    return [k for end in ("_win_rate", "_score") for k in metrics if k.endswith(end)]
+
+
 def quantity(name: str, value: Any) -> str:
     """A figure with its unit, where the name tells it."""
+    if name.startswith(DOCTOR):
+        return count(value, "row")
     if isinstance(value, float) and name.endswith("seconds"):
         return duration(value)
     if isinstance(value, int | float) and re.search(r"(accuracy|share|win_rate|low|high)$", name) and 0 <= value <= 1:
@@ -214,7 +223,12 @@ def quantity(name: str, value: Any) -> str:
 
 
 def readable(name: str) -> str:
-    """A logged name as a label: `eval_loss` -> `eval loss`, `heldout_low` -> `held-out low`."""
+    """A logged name as a label: `eval_loss` -> `eval loss`, `doctor.rankings.all-tied` ->
+    `all tied in rankings (data doctor)`.
+    """
+    if name.startswith(DOCTOR):
+        source, _, code = name.removeprefix(DOCTOR).rpartition(".")
+        return f"{code.replace('-', ' ')}{f' in {source}' if source else ''} (data doctor)"
     return re.sub(r"[_/]+", " ", name).strip().replace("heldout", "held-out")
 
 

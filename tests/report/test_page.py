@@ -13,8 +13,11 @@ import pytest
 
 from align.errors import DataError, SystemLimit
 from align.report import build_report
+from align.report.collect import read_run
+from align.report.story import cards
 from tests.report.conftest import EVALUATION, RunFolder, answered, curve, fill, lm_metrics
 
+EXAM = {"evaluation.json": json.dumps(EVALUATION), "answers.jsonl": answered()}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -97,6 +100,25 @@ def test_what_figures_mean_is_said(finished: RunFolder) -> None:
         "A figure beside a curve is its mean over the last tenth of its steps, and so is the closing loss.",
     ):
         assert said in words, said
+
+
+def test_an_exam_shows_the_figures_of_every_policy(finished: RunFolder) -> None:
+    names = ["sft", "dpo", "ppo", "kto"]
+    scores = {f"{name}_score": float(i) for i, name in enumerate(names)}
+    rates = {f"{name}_win_rate": 0.75 for name in names[1:]}
+    found = scores | rates | {"reward_accuracy": 0.9, "doctor": {"rankings.all-tied": 25}}
+    finished.stage("result", "evaluate", {"models": ["sft", "dpo"]}, EXAM, metrics=found)
+    (card,) = [card for card in cards(read_run(finished.path)) if card.step.name == "result"]
+    assert [label for label, _ in card.tiles] == [
+        "dpo win rate", "ppo win rate", "kto win rate", "sft score", "dpo score", "ppo score", "kto score",
+    ]  # fmt: skip
+    assert card.figures == [("reward accuracy", "90.0 %"), ("all tied in rankings (data doctor)", "25 rows")]
+
+
+def test_a_finding_of_the_data_doctor_is_told_in_words(finished: RunFolder) -> None:
+    finished.stage("rankings", "rank", {}, {"train.jsonl": "{}\n"}, metrics={"doctor": {"all-tied": 1}})
+    words = Page(page_of(finished)).words
+    assert "all tied (data doctor) 1 row" in words and "doctor." not in words
 
 
 def test_text_from_data_never_becomes_markup(folder: RunFolder) -> None:
