@@ -23,7 +23,9 @@ class Honesty:
 
 def honesty(model: RewardModel) -> Honesty:
     """Calibration, agreement of annotators, and accuracy by length and by tag, as far as they were measured."""
-    parts = [("By difference in length", model.lengths), ("By tag", model.tags)]
+    tags = _merged(model.tags)
+    equal = " (equal figures together)" if len(tags) < len(model.tags) else ""
+    parts = [("By difference in length", model.lengths), (f"By tag{equal}", tags)]
     return Honesty(
         sentences=[text for text in (_calibrated(model), agreed(model.agreement), _tied(model)) if text],
         chart=_chart(model),
@@ -32,12 +34,20 @@ def honesty(model: RewardModel) -> Honesty:
     )
 
 
+def _merged(tags: dict[str, Accuracy]) -> dict[str, Accuracy]:
+    """Tags whose figures are the same share a line: mostly they stand on the same prompts."""
+    names: dict[str, list[str]] = {}
+    for name, right in tags.items():
+        names.setdefault(right.model_dump_json(), []).append(name)
+    return {", ".join(equal): tags[equal[0]] for equal in names.values()}
+
+
 def agreed(agreement: Agreement | None) -> str:
     """What annotators agree on, in a sentence; empty if it was not looked for."""
     if agreement is None:
         return ""
     if agreement.rate is None or agreement.low is None or agreement.high is None:
-        return f"How far people agree is not known: {agreement.reason}."
+        return f"How far annotators agree is not known: {agreement.reason}."
     text = (
         f"{count(agreement.annotators, 'annotator')} agree in {percent(agreement.rate, 0)} of "
         f"{count(agreement.comparisons, 'comparison')} that several judged "

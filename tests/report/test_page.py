@@ -98,6 +98,8 @@ def test_what_figures_mean_is_said(finished: RunFolder) -> None:
     words = Page(page_of(finished)).words
     for said in (
         "A figure beside a curve is its mean over the last tenth of its steps, and so is the closing loss.",
+        "the score is the mean of its marks, in its own unit; higher is better.",
+        "The judge does not say which way is better: bars show size, not merit.",
     ):
         assert said in words, said
 

@@ -50,9 +50,17 @@ def test_what_is_not_known_is_said() -> None:
     few = honesty(RewardModel.model_validate(model(calibration=calibration(["a", "b"], [1.0, -1.0]), ties=0)))
     assert few.sentences[0].endswith("no temperature was fitted: fewer than 20 comparisons in one half of the prompts.")
     alone = RewardModel.model_validate(model(agreement={"reason": "one annotator only"}))
-    assert agreed(alone.agreement) == "How far people agree is not known: one annotator only."
+    assert agreed(alone.agreement) == "How far annotators agree is not known: one annotator only."
     below = RewardModel.model_validate(model(agreement=AGREEMENT | {"rate": 0.4, "ceiling": None}))
     assert "less than chance" in agreed(below.agreement)
+
+
+def test_tags_of_equal_figures_share_a_line() -> None:
+    other = PART | {"pairs": 9}
+    found = honesty(RewardModel.model_validate(model(lengths={}, tags={"task": PART, "fact": other, "harmless": PART})))
+    assert [(title, list(rows)) for title, rows in found.parts] == [
+        ("By tag (equal figures together)", ["task, harmless", "fact"])
+    ]
 
 
 def test_the_curve_is_spoken_and_drawn() -> None:
