@@ -121,7 +121,7 @@ def test_ties_are_no_waste_to_a_reward_stage() -> None:
     """README: ties are evidence to `reward`, unless it drops them, and nothing to a trainer on pairs."""
     (finding,) = check_records("rankings", make("rankings", ranking([1, 1]), ranking([1, 2])))
     assert "a reward model learns" in finding.message and "DPO" in finding.message
-    assert finding.remedy.startswith("nothing, if a reward stage") and "`drop`" in finding.remedy
+    assert finding.remedy.startswith("nothing, if a reward stage") and "ties:" in finding.remedy
 
 
 def test_errors_come_before_warnings() -> None:
