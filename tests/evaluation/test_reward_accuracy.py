@@ -34,10 +34,10 @@ def test_a_margin_of_zero_is_half_right() -> None:
 
 
 def test_the_interval_knows_whose_pairs_go_together() -> None:
-    """One prompt: nothing is known about others, and resampling it changes nothing."""
-    assert accuracy([pair("a", "x", "y")] * 9, [1.0] * 5 + [-1.0] * 4) == {
-        "rate": pytest.approx(5 / 9), "low": pytest.approx(5 / 9), "high": pytest.approx(5 / 9), "pairs": 9,
-    }  # fmt: skip
+    """One prompt: nothing is known about others, however many pairs it gives."""
+    found = accuracy([pair("a", "x", "y")] * 9, [1.0] * 5 + [-1.0] * 4)
+    assert (found["rate"], found["pairs"]) == (pytest.approx(5 / 9), 9)
+    assert found["low"] < 0.01 and found["high"] > 0.99
 
 
 def test_longer_wins_by_hand() -> None:
