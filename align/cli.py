@@ -1,7 +1,7 @@
 """The commands. The one place that catches a user error and prints it; imports wait inside the command that needs them.
 
 Exit codes: 0 done · 1 other user error · 2 recipe or usage · 3 data · 4 model · 5 training · 6 the machine (disk,
-permission, memory, lock) · 70 a fault of ours · 130 interrupted.
+permission, memory, lock) · 7 waiting for people, no error · 70 a fault of ours · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import typer
 
 from align.data.commands import app as data_app
 from align.errors import AlignError
+from labeling_app.commands import app as labels_app
+from labeling_app.project_commands import app as projects_app
+from labeling_app.serving import label
 
 app = typer.Typer(
     name="align",
@@ -23,11 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the pretty help costs a third of the half second that `align --help` may take
     epilog="Exit codes: 0 done, 1 other user error, 2 recipe or usage, 3 data, 4 model, 5 training, "
-    "6 the machine (disk, permission, memory, lock), 70 a fault of ours, 130 interrupted.",
+    "6 the machine (disk, permission, memory, lock), 7 waiting for people, 70 a fault of ours, 130 interrupted.",
 )
 app.add_typer(data_app, name="data")
+labels_app.add_typer(projects_app, name="projects")
+app.add_typer(labels_app, name="labels")
+app.command()(label)
 
-USAGE, OUR_FAULT, INTERRUPTED = 2, 70, 130
+USAGE, WAITING_FOR_PEOPLE, OUR_FAULT, INTERRUPTED = 2, 7, 70, 130
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where run folders are kept.")]
@@ -57,37 +63,47 @@ def run(
     recipe: RecipeArgument,
     runs: RunsOption = DEFAULT_RUNS,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print notes, errors and the result only.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until people have ranked what a stage waits for.")] = False,
+    again: Annotated[
+        list[str] | None, typer.Option("--again", metavar="STAGE", help="Run this stage although it is sealed.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe, or what is left of it.
 
-    Stages that are sealed are skipped; one that was interrupted continues.
+    Stages that are sealed are skipped; one that was interrupted continues. Where people rank, the run ends with exit
+    code 7 until enough have; the same command goes on.
     """
     from align.console import Terminal
-    from align.pipeline import run_recipe
+    from align.pipeline import Wishes, run_recipe
     from align.recipe.find import find_recipe
     from align.recipe.load import load_recipe
 
     loaded = load_recipe(find_recipe(recipe))
     terminal = Terminal(quiet or as_json)
     with terminal:
-        result = run_recipe(loaded, runs, terminal)
-    page = _report(result.folder, result.order, fresh=bool(result.ran))
+        result = run_recipe(loaded, runs, terminal, Wishes(again or (), wait))
+    waiting = result.waiting
+    page = _report(result.folder, result.order, fresh=bool(result.ran or waiting))
     if as_json:
         stages = {n: a.manifest.model_dump(by_alias=True, exclude={"files"}) for n, a in result.artifacts.items()}
-        _print_json({"run": str(result.folder), "report": str(page), "ran": result.ran, "artifacts": stages})
-        return
+        told: dict[str, Any] = {"run": str(result.folder), "report": str(page), "ran": result.ran, "artifacts": stages}
+        _print_json({**told, "waiting": vars(waiting)} if waiting else told)
+        raise typer.Exit(WAITING_FOR_PEOPLE if waiting else 0)
     from rich.console import Console
 
     from align.report.terminal import summary_table
 
-    if not result.ran:
+    if not result.ran and not waiting:
         terminal.console.print("nothing to do: every stage is sealed")
     Console(highlight=False).print(summary_table(result.folder, result.order))
     for artifact in result.artifacts.values():
         if artifact.kind == "export":
             print(f"model:  {artifact.path} (its README.md says how to use it)")
     print(f"report: {page}")
+    if waiting:
+        print("", *waiting.lines(), sep="\n")
+        raise typer.Exit(WAITING_FOR_PEOPLE)
 
 
 @app.command()
@@ -111,9 +127,12 @@ def check(recipe: RecipeArgument, runs: RunsOption = DEFAULT_RUNS, as_json: Json
     table = Table("", "kind", "reads", "state", "why", box=None, header_style="dim")
     for step in steps:
         reads = ", ".join(dict.fromkeys(name for names in step.reads.values() for name in names))
-        table.add_row(step.name, step.kind, reads, step.state, step.why)
+        table.add_row(step.name, step.kind, reads, step.state, "" if step.state in ("later", "sealed") else step.why)
     console = Console(highlight=False)
     console.print(table)
+    for step in steps:
+        if step.why and step.state in ("later", "sealed"):  # with a path or command in it, which is to be copied whole
+            console.print(f"note: {step.name}: {step.why}", markup=False, soft_wrap=True)
     for warning in warnings:
         console.print(f"note: {warning}", markup=False, soft_wrap=True)
     console.print("the recipe is well-formed")

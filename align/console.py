@@ -1,7 +1,12 @@
-"""What a run shows in the terminal: a line per stage, a bar with time left, and the notes a user should read."""
+"""What a run shows in the terminal: a line per stage, a bar with time left, and the notes a user should read.
+
+Where there is no terminal, such as in a log, a line now and then takes the bar's place: a stage may take hours, and one
+that waits for people takes days.
+"""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -9,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from align.artifacts import Artifact
 from align.recipe.plan import Step
+
+LOG_SECONDS = 600.0
+"""A log gets a line on how far a stage is at most so often."""
 
 
 class Terminal:
@@ -29,6 +37,7 @@ class Terminal:
         )
         self.task: TaskID | None = None
         self.doing = ""
+        self.logged = time.monotonic()
 
     def __enter__(self) -> Terminal:
         self.bars.start()
@@ -47,6 +56,7 @@ class Terminal:
             why = "" if step.why == "new" else f" ({step.why})"
             self.console.print(f"[{number}/{total}] {step.kind} {step.name}{why}", markup=False, soft_wrap=True)
         self._drop_bar()
+        self.logged = time.monotonic()
         self.progress("starting", 0, 1, "")
 
     def progress(self, what: str, done: int, total: int, note: str) -> None:
@@ -55,6 +65,9 @@ class Terminal:
             self._drop_bar()
             self.task, self.doing = self.bars.add_task(what, total=total, note=note), what
         self.bars.update(self.task, completed=done, total=total, note=note)
+        if not self.quiet and not self.console.is_terminal and time.monotonic() - self.logged >= LOG_SECONDS:
+            self.console.print(f"    {what}: {done} of {total} {note}".rstrip(), markup=False, soft_wrap=True)
+            self.logged = time.monotonic()
 
     def sealed(self, step: Step, artifact: Artifact) -> None:
         """A stage is finished."""
@@ -75,5 +88,5 @@ class Terminal:
 
 def figures(metrics: dict[str, object], most: int = 5) -> str:
     """The first few figures of a stage in one line."""
-    shown = [(k, v) for k, v in metrics.items() if v is not None][:most]
+    shown = [(k, v) for k, v in metrics.items() if v is not None and not isinstance(v, dict | list)][:most]
     return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown)

@@ -20,10 +20,10 @@ from align.data.records import Record
 from align.recipe.schema import Learning, Lora
 
 Metrics = dict[str, Any]
-"""A stage's closing figures: numbers, or short texts, by name."""
+"""A stage's closing figures by name: numbers, short texts, tables of these, and `NAME_interval` as [low, high]."""
 
 DOCTOR = "doctor"
-"""The one figure that is a table: what the data doctor found, code -> rows; of a stage's inputs `NAME.code` -> rows."""
+"""A table among the figures: what the data doctor found, code -> rows; of a stage's inputs `NAME.code` -> rows."""
 
 TRAIN, HELDOUT = "train.jsonl", "heldout.jsonl"
 

@@ -7,7 +7,8 @@
     ├── TrainingError   5   training went wrong (NaN loss, zero trained tokens)
     └── SystemLimit     6   the machine: disk full, no permission, folder in use
 
-Anything else that escapes is our own mistake: it is shown with its traceback and exits with 70.
+A run that waits for people to rank is no error: it says what it waits for, and ends with 7. Anything else that escapes
+is our own mistake: it is shown with its traceback and exits with 70.
 
 Each error says where it is, what was found there, what is allowed, and what to do next. The command line is the one
 place that catches and prints them (`align/cli.py`); nobody else formats an error.
@@ -77,6 +78,11 @@ class SystemLimit(AlignError):
 def unreadable(path: object) -> SystemLimit:
     """The error for a file that is there and may not be read."""
     return SystemLimit("no permission to read", where=str(path), remedy=f"chmod u+r {path}")
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 KINDS = {c.__name__: c for c in (AlignError, RecipeError, DataError, ModelError, TrainingError, SystemLimit)}

@@ -14,18 +14,31 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from align.artifacts import KEY_FILE, LOGS, MANIFEST, RESUME, Artifact, Manifest, finish_seal, read_artifact, seal
+from align.artifacts import (
+    KEY_FILE,
+    LOGS,
+    MANIFEST,
+    RESUME,
+    WAITING,
+    Artifact,
+    Manifest,
+    finish_seal,
+    read_artifact,
+    seal,
+)
 from align.data.files import write_bytes
 from align.errors import AlignError, RecipeError, SystemLimit, TrainingError
+from align.recipe import words
 from align.recipe.check import check_recipe
 from align.recipe.load import Loaded
 from align.recipe.plan import Step, make_plan
 from align.recipe.schema import Lora, StageBase
+from align.recipe.wiring import people_of
 from align.sources import (
     HASHES,
     MODELS,
@@ -34,8 +47,10 @@ from align.sources import (
     fresh_partial,
     local_model,
     prepare_sources,
+    sealed_as,
     source_keys,
 )
+from align.waiting import Ask, Waiting, ask_people, check_goals, desk_of, look, rows_of
 from align.worker import LOG, Done, Job, StageCrash, Worker, as_user_error, wait_for_folder
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "rlhf-align")
@@ -44,7 +59,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "r
 WORKER_LOG = ".worker.log"
 """What the server that stages are forked from prints; kept only where a run failed."""
 LOCK = ".lock"
-"""Held while a run works in its folder. All three names start with a dot: no artifact's can."""
+"""Held while a run works in its folder. These names start with a dot, which no artifact's can."""
 
 
 class Display(Protocol):
@@ -61,15 +76,24 @@ class Display(Protocol):
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run. ran: names of the steps that were not skipped."""
+    """A run that is finished, or waits for people. ran: names of the steps that were not skipped."""
 
     folder: Path
     order: list[str]
     artifacts: dict[str, Artifact]
     ran: list[str]
+    waiting: Waiting | None = None
 
 
-def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
+@dataclass(frozen=True)
+class Wishes:
+    """How a run is to go. again: stages that run although they are sealed. wait: for people, instead of ending."""
+
+    again: Collection[str] = ()
+    wait: bool = False
+
+
+def run_recipe(loaded: Loaded, runs: Path, display: Display, wishes: Wishes = Wishes()) -> RunResult:
     """Run what is not sealed yet. Raises the AlignError of the stage that fails; everything before it stays sealed.
 
     A stage that fails leaves no folder behind, unless there is work to continue from (a full disk, memory, an
@@ -78,6 +102,7 @@ def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
     for warning in check_recipe(loaded):
         display.say(warning)
     recipe = loaded.recipe
+    _check_names(loaded, wishes.again)
     run = runs / recipe.name
     with system_errors(run):
         cache = HashCache(run / HASHES)
@@ -87,7 +112,7 @@ def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
             cache.save()
             with locked(run):
                 try:
-                    return _run(loaded, run, keys, display)
+                    return _run(loaded, run, keys, display, wishes)
                 except Exception:
                     if made:
                         _remove_if_nothing_done(run)
@@ -97,6 +122,16 @@ def run_recipe(loaded: Loaded, runs: Path, display: Display) -> RunResult:
                 with contextlib.suppress(OSError):  # a folder that holds something stays
                     folder.rmdir()
             raise
+
+
+def _check_names(loaded: Loaded, again: Collection[str]) -> None:
+    stages = [stage.name for stage in loaded.recipe.stages]
+    for name in again:
+        if name not in stages:
+            hint = words.did_you_mean(name, stages)
+            raise RecipeError(
+                f"there is no stage `{name}`", where="--again", allowed=words.listing(stages), remedy=hint
+            )
 
 
 def _make_folder(run: Path) -> list[Path]:
@@ -109,27 +144,38 @@ def _make_folder(run: Path) -> list[Path]:
     return made
 
 
-def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display) -> RunResult:
+def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display, wishes: Wishes) -> RunResult:
     recipe, folder = loaded.recipe, loaded.path.parent
     finish_interrupted_seals(run)
     artifacts = prepare_sources(recipe, folder, run, keys, display.say)
     _keep_recipe(run / "recipe.yaml", loaded.text)
     models = [s for s in recipe.sources.values() if s.kind in MODELS]
     worker = Worker(run / WORKER_LOG, offline=all(local_model(s, folder) for s in models))
-    stages = {stage.name: stage for stage in recipe.stages}
-    ran = []
+    order = [*recipe.sources, *(stage.name for stage in recipe.stages)]
+    data = {name: rows_of(a) for name, a in artifacts.items() if a.kind not in MODELS}
+    check_goals(loaded, run, make_plan(loaded, run, keys, wishes.again), data, wishes.again)
+    ran: list[str] = []
     for number, stage in enumerate(recipe.stages, 1):
         # Planned anew before each stage: what an input came out as is known only now.
-        step = next(s for s in make_plan(loaded, run, keys) if s.name == stage.name)
+        step = next(s for s in make_plan(loaded, run, keys, wishes.again) if s.name == stage.name)
         if step.state == "sealed":
             artifacts[step.name] = read_artifact(run / step.name)
+            if (run / f"{step.name}.partial" / WAITING).exists():  # for later labels, which nobody asks for any more
+                shutil.rmtree(run / f"{step.name}.partial")
             continue
-        display.stage(step, number, len(stages))
-        artifacts[step.name] = _run_stage(loaded, stage, step, artifacts, worker, display)
+        display.stage(step, number, len(recipe.stages))
+        settings: StageBase = stage
+        if people_of(stage) is not None:
+            desk = desk_of(loaded, stage, run, wishes.again)
+            ask = Ask(loaded, stage, step, artifacts[step.reads["answers"][0]], _prepare_partial(run, step), desk)
+            settings, waiting = ask_people(ask, display, wishes.wait)
+            if waiting is not None:
+                return RunResult(run, order, artifacts, ran, waiting)
+        artifacts[step.name] = _run_stage(loaded, settings, step, artifacts, worker, display)
         ran.append(step.name)
         display.sealed(step, artifacts[step.name])
     (run / WORKER_LOG).unlink(missing_ok=True)
-    return RunResult(run, [*recipe.sources, *stages], artifacts, ran)
+    return RunResult(run, order, artifacts, ran)
 
 
 def finish_interrupted_seals(run: Path) -> None:
@@ -311,5 +357,10 @@ def check_run(loaded: Loaded, runs: Path) -> tuple[list[str], list[Step]]:
         cache = HashCache(run / HASHES)
         keys = source_keys(recipe, folder, cache)
         cache.save()
-        check_sources(recipe, folder, run, keys, warnings.append)
-        return warnings, make_plan(loaded, run, keys)
+        splits = check_sources(recipe, folder, run, keys, warnings.append)
+        sealed = {name: artifact for name, key in keys.items() if (artifact := sealed_as(run / name, key))}
+        data = {name: rows_of(a) for name, a in sealed.items() if a.kind not in MODELS}
+        data |= {name: len(split.train.records) + len(split.heldout.records) for name, split in splits.items()}
+        steps = make_plan(loaded, run, keys)
+        check_goals(loaded, run, steps, data)
+        return warnings, look(loaded, run, steps)

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "align"
+PACKAGES = [ROOT / "align", ROOT / "labeling_app"]
 
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 60, 6
+LONGEST_SCRIPT = 300
+"""Lines of a script or a style sheet in labeling_app/static/: their lines are longer than Python's."""
 
 LEVELS = [
     ["cli", "console"],
     ["pipeline"],
-    ["worker"],
+    ["waiting", "worker"],
     ["warm"],
     ["stages"],
     ["trainers", "evaluation"],
@@ -36,6 +38,15 @@ LEVELS = [
 BESIDE = {"report": {"artifacts", "errors", "logged"}}
 """Rooms outside the levels -> what they may import. Only the top level imports them."""
 
+TO_LABELING = ("cli", "console", "judges.people", "judges.desk")
+"""Modules of align/ that may import labeling_app: the commands, and the judge that is people, with where they sit."""
+
+PEOPLE = ("align.judges.people", "align.judges.desk")
+"""The judges that need no torch."""
+
+FOR_LABELING = {"data", "artifacts", "errors"}
+"""Rooms of align/ that labeling_app may import."""
+
 EXCEPTIONS = {("align.stages.export", "align.report.model_card")}
 """A model card is a report on one model, and is written where the model is."""
 
@@ -44,6 +55,7 @@ TORCH_FREE = [
     "cli",
     "console",
     "pipeline",
+    "waiting",
     "worker",
     "sources",
     "contract",
@@ -61,12 +73,15 @@ MANY_PARAMETERS = {
     "align.data.commands",
     "align.trainers.ppo.trainer",
     "align.trainers.ranking_reward.trainer",
+    "labeling_app.commands",
+    "labeling_app.project_commands",
+    "labeling_app.serving",
 }
 """Options of a command are its parameters; a trainer takes what TRL's trainers take."""
 
 
 def files() -> list[Path]:
-    return sorted(file for file in PACKAGE.rglob("*.py") if "_recipes" not in file.parts)
+    return sorted(file for top in PACKAGES for file in top.rglob("*.py") if "_recipes" not in file.parts)
 
 
 def module_of(file: Path) -> str:
@@ -85,6 +100,10 @@ MODULES = {module_of(file): file for file in files()}
 def room(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""
+
+
+def torch_free(module: str) -> bool:
+    return module.startswith("labeling_app") or room(module) in TORCH_FREE or module in PEOPLE
 
 
 def imported(node: ast.AST, module: str) -> list[str]:
@@ -137,12 +156,12 @@ def allowed_rooms(name: str) -> set[str]:
     raise AssertionError(f"align/{name} has no place in LEVELS: say in this test where it belongs")
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("align.")])
 def test_imports_go_downward(module: str) -> None:
     allowed = allowed_rooms(room(module))
     wrong = []
     for line, name in all_imports(module):
-        if name.split(".")[0] == "labeling_app" and room(module) not in LEVELS[0] and module != "align.judges.people":
+        if name.split(".")[0] == "labeling_app" and module.removeprefix("align.") not in TO_LABELING:
             wrong.append(f"{MODULES[module]}:{line} imports {name}")
         if (module, name) in EXCEPTIONS:
             continue
@@ -151,11 +170,21 @@ def test_imports_go_downward(module: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("labeling_app")])
+def test_the_labeling_app_imports_data_artifacts_and_errors(module: str) -> None:
+    wrong = [
+        f"{MODULES[module]}:{line} imports {name}"
+        for line, name in all_imports(module)
+        if name.startswith("align.") and room(name) not in FOR_LABELING
+    ]
+    assert wrong == []
+
+
 def test_the_package_itself_imports_nothing() -> None:
     assert imports_at_load("align") <= {"__future__", "importlib.metadata"}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if room(m) in TORCH_FREE and m not in NOT_TORCH_FREE])
+@pytest.mark.parametrize("module", [m for m in MODULES if torch_free(m) and m not in NOT_TORCH_FREE])
 def test_torch_is_not_loaded(module: str) -> None:
     """Follows the imports at module level through align: the command line must answer at once."""
     came_from: dict[str, str] = {module: ""}
@@ -187,6 +216,14 @@ def test_torch_is_not_loaded(module: str) -> None:
         "align.cli",
         "align.pipeline",
         "align.report",
+        *PEOPLE,
+        "labeling_app.queue",
+        "labeling_app.labels",
+        "labeling_app.incoming",
+        "labeling_app.outgoing",
+        "labeling_app.quality",
+        "labeling_app.goals",
+        "labeling_app.server",
     ],
 )
 def test_torch_is_not_loaded_for_real(module: str) -> None:
@@ -210,6 +247,13 @@ def test_sizes(module: str) -> None:
         count = parameters(node)
         fine = count <= MOST_PARAMETERS or module in MANY_PARAMETERS
         assert fine, f"{file}:{node.lineno} {node.name} has {count} parameters"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "labeling_app/static").iterdir()), ids=lambda file: file.name)
+def test_scripts_are_small_and_say_what_they_are(file: Path) -> None:
+    lines = file.read_text("utf-8").splitlines()
+    assert len(lines) <= LONGEST_SCRIPT, f"{file} has {len(lines)} lines"
+    assert lines[0].startswith(("// ", "/* ")), f"{file} does not say what it is"
 
 
 def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -238,7 +282,8 @@ def committed() -> list[Path]:
     )
     if listed.returncode == 0:
         return [file for name in listed.stdout.split("\0") if name and (file := ROOT / name).is_file()]
-    return [f for top in ("align", "tests", "recipes") for f in (ROOT / top).rglob("*") if f.suffix in (".py", ".yaml")]
+    tops = ("align", "labeling_app", "tests", "recipes")
+    return [f for top in tops for f in (ROOT / top).rglob("*") if f.suffix in (".py", ".yaml")]
 
 
 def test_no_machine_and_no_registry_is_named() -> None:

@@ -229,7 +229,7 @@ def test_data(world: World, name: str, command: str) -> None:
 def test_prompts_longer_than_the_context(copy: World) -> None:
     copy.recipe.write_text(changed(("per_prompt: 3, max_new_tokens: 8", "per_prompt: 3, max_new_tokens: 100")))
     expected = Refused(
-        "DataError", "prompt ", "18 prompts are too long", "at most 28 tokens, for a context of 128", "lower"
+        "DataError", "prompt ", "18 prompts too long", "at most 28 tokens, for a context of 128", "lower"
     )
     assert_refused(run(copy), expected)
     assert_nothing_half_made(copy.run)

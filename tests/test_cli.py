@@ -55,7 +55,7 @@ def test_help_names_the_exit_codes() -> None:
     assert codes == {"RecipeError": 2, "DataError": 3, "ModelError": 4, "TrainingError": 5, "SystemLimit": 6}
     for code, word in ((0, "done"), (2, "recipe"), (3, "data"), (4, "model"), (5, "training"), (6, "the machine")):
         assert re.search(rf"\b{code} {word}", text), f"{code} {word} is not in: {text}"
-    assert "70 a fault of ours" in text and "130 interrupted" in text
+    assert "7 waiting for people" in text and "70 a fault of ours" in text and "130 interrupted" in text
 
 
 def test_version() -> None:

@@ -28,8 +28,7 @@ from align.data.records import (
     prompt_key,
     prompt_of,
 )
-from align.errors import DataError
-from align.recipe.words import counted
+from align.errors import DataError, counted
 
 Severity = Literal["error", "warning"]
 
@@ -305,6 +304,10 @@ def _finding(code: str, rows: list[int], place: Callable[[int], str]) -> Finding
     return Finding(severity, code, message, places[0], len(rows), places, tuple(rows))
 
 
+OUR_META = frozenset({"shown_order", "task", "guidelines", "moves", "flags"})
+"""What labeling_app keeps in `meta` of a ranking: no misspelt columns (`task` is near to `tags`)."""
+
+
 def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:
     found = []
     for code, (text, count) in (("length", length_bias(records)), ("place", place_bias(records))):
@@ -312,7 +315,7 @@ def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:
             found.append(Finding("warning", code, text, where, count))
     if records and all(isinstance(record, Ranking) for record in records) and not any(pairs(r) for r in records):
         found.append(Finding("error", "no-comparison", "no row prefers one answer to another", where, len(records)))
-    columns = Counter(name for record in records for name in record.meta)
+    columns = Counter(name for record in records for name in record.meta if name not in OUR_META)
     for name, count in columns.items():
         hint = near(name, set(type(records[0]).model_fields) - {"meta", "id"}) if records else ""
         if hint and name not in type(records[0]).model_fields:

@@ -99,8 +99,7 @@ def convert(
     from align.data.checks import drop_broken as without_errors
     from align.data.files import write_records
     from align.data.importers import import_file, scan_file
-    from align.errors import DataError
-    from align.recipe.words import counted
+    from align.errors import DataError, counted
 
     if out.exists() and out.samefile(file):
         raise DataError("the file to write is the file to read", where=str(out), remedy="name another file to write")
@@ -270,7 +269,7 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _print_check(imported: Imported, broken: list[DataError], findings: list[Finding], errors: int) -> None:
-    from align.recipe.words import counted
+    from align.errors import counted
 
     _print_broken(imported, broken, findings)
     for finding in findings:

@@ -28,8 +28,7 @@ from align.data import dialogues
 from align.data.fields import Place, fault, near, validate
 from align.data.files import scan_rows
 from align.data.records import RECORDS, Record
-from align.errors import DataError
-from align.recipe.words import counted
+from align.errors import DataError, counted
 
 CONVERTS: dict[str, tuple[str, ...]] = {
     "align": tuple(RECORDS),

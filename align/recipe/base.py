@@ -67,6 +67,32 @@ class Lora(Strict):
     """Module names to adapt, or `all-linear`."""
 
 
+class People(Strict):
+    """People rank, in the browser, and the run waits for them. `{}` asks one person for every item."""
+
+    rankings: int | None = Field(default=None, ge=1)
+    """Rankings needed, of items that `overlap` people have ranked. Default: every item by `overlap` people."""
+    overlap: int = Field(default=1, ge=1, le=1000)
+    """People who rank each item."""
+    agreement: float | None = Field(default=None, gt=0, le=1)
+    """Least share of one annotator's preferences that another's confirm; the run waits until it is reached."""
+    project: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """The project in the label database. Default: RUN/STAGE, which shows people this stage's items and no others."""
+    labels: str | None = None
+    """The label database: a SQLite file, relative to the recipe, or `postgresql://USER@HOST/DATABASE`. Default: the
+    user's own, or what ALIGN_LABELS names."""
+    gold_share: float | None = Field(default=None, ge=0, le=0.5)
+    """Share of turns that are test questions, where the project has some. Default: as the project has it, or 0.1."""
+    guidelines: str | None = None
+    """A Markdown file, relative to the recipe, that is shown beside each item."""
+
+    @model_validator(mode="after")
+    def _others_to_agree_with(self) -> People:
+        if self.agreement is not None and self.overlap < 2:
+            raise ValueError("agreement: needs people who rank the same items; write overlap: 2 or more")
+        return self
+
+
 class StageBase(Strict):
     """What every stage has."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from align.recipe import words
+from align.recipe.ask_people import answers_each, people_problems
 from align.recipe.document import Place, Problem, raise_problems
 from align.recipe.lengths import length_problems
 from align.recipe.load import Loaded
@@ -257,7 +258,9 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
             (*place, "lora"), "a model made from scratch has no base to adapt", "`none`, or no `lora`", "delete `lora`"
         )
     yield from _rules_problems(loaded, stage, place)
-    yield from length_problems(loaded, {s.name: s for s in loaded.recipe.stages}, stage, place)
+    stages: dict[str, StageBase] = {s.name: s for s in loaded.recipe.stages}
+    yield from length_problems(loaded, stages, stage, place)
+    yield from people_problems(loaded, stages, stage, place)
     if isinstance(stage, Learning):
         yield from _nothing_to_learn_from(items, stage, place)
     if isinstance(stage, DPO):
@@ -357,17 +360,13 @@ def _heldout_problems(loaded: Loaded, items: dict[str, Item], name: str, place: 
 def _rankable(items: dict[str, Item], names: list[str], place: Place) -> Iterator[Problem]:
     for name in names:
         item = items.get(name)
-        if item and isinstance(item.settings, Sample) and _answers_each(item.settings) < 2:
+        if item and isinstance(item.settings, Sample) and answers_each(item.settings) < 2:
             yield Problem(
                 (*place, "answers"),
                 f"`{name}` samples one answer a prompt, which leaves nothing to rank",
                 "2 answers a prompt or more",
                 f"write `per_prompt: 4` in stage `{name}`",
             )
-
-
-def _answers_each(stage: Sample) -> int:
-    return stage.per_prompt * (1 if isinstance(stage.model, str) else len(stage.model))
 
 
 def _warnings(loaded: Loaded, items: dict[str, Item]) -> list[str]:

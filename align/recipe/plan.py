@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,9 @@ from align.artifacts import FORMAT, KEY_FILE, MANIFEST, hash_file, hash_json
 from align.recipe.check import kind_of
 from align.recipe.load import Loaded
 from align.recipe.schema import Learning, Lora, Recipe, Source, StageBase
-from align.recipe.wiring import MAKES, references, rules_files
+from align.recipe.wiring import MAKES, files_of, references
 
-State = Literal["sealed", "run", "continue"]
+State = Literal["sealed", "run", "continue", "waits", "later"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Step:
     key: str
     seed: int
     state: State
-    """sealed: skipped. continue: unfinished work of the same key is there. run: from the start."""
+    """sealed: skipped. continue: unfinished work of the same key is there. run: from the start. As `align check` has
+    looked it up: waits: continue, once people have ranked enough. later: sealed, and people have ranked since."""
     why: str
     """Why it runs, in a few words; empty for a sealed step."""
     settings: dict[str, Any] = field(default_factory=dict)
@@ -82,10 +83,13 @@ def source_settings(source: Source) -> dict[str, Any]:
     return source.model_dump(mode="json", exclude={"kind"})
 
 
-def make_plan(loaded: Loaded, run_folder: Path, source_keys: Mapping[str, str]) -> list[Step]:
+def make_plan(
+    loaded: Loaded, run_folder: Path, source_keys: Mapping[str, str], again: Collection[str] = ()
+) -> list[Step]:
     """Every source and stage in order, with its key and what will happen to it.
 
     loaded: a recipe that `check_recipe` has passed.  source_keys: source -> key.  run_folder need not exist.
+    again: stages that run although they are sealed.
     Reads manifests and rules files. Raises FileNotFoundError if a rules file has gone since the check.
     """
     recipe = loaded.recipe
@@ -97,18 +101,20 @@ def make_plan(loaded: Loaded, run_folder: Path, source_keys: Mapping[str, str]) 
             _step(
                 run_folder,
                 _Wanted(name, source.kind, "source", source.kind, {}, {}, keys[name], seed, source_settings(source)),
+                again=False,
             )
         )
     for stage in recipe.stages:
         reads, settings = references(stage), effective_settings(recipe, stage)
         seed, kind = stage_seed(recipe.seed, stage.name), kind_of(stage)
         inputs = {role: [keys[name] for name in names] for role, names in reads.items()}
-        files = list(rules_files(stage).values())
-        hashes = [hash_file(loaded.resolve(file)) for file in files]
-        extra, rules = hashes[0] if len(hashes) == 1 else hashes or None, ", ".join(files)
+        files = files_of(stage)
+        hashes = [hash_file(loaded.resolve(file)) for file, _ in files]
+        extra = hashes[0] if len(hashes) == 1 else hashes or None
         keys[stage.name] = stage_key(kind, settings, seed, inputs, extra)
-        wanted = _Wanted(stage.name, kind, "stage", MAKES[kind], reads, inputs, keys[stage.name], seed, settings, rules)
-        steps.append(_step(run_folder, wanted))
+        told = ", ".join(words for _, words in files)
+        wanted = _Wanted(stage.name, kind, "stage", MAKES[kind], reads, inputs, keys[stage.name], seed, settings, told)
+        steps.append(_step(run_folder, wanted, again=stage.name in again))
     return steps
 
 
@@ -126,11 +132,12 @@ class _Wanted:
     key: str
     seed: int
     settings: dict[str, Any]
-    rules: str | None = None
+    files: str = ""
+    """The files that decide what it makes, in words."""
 
 
-def _step(run_folder: Path, wanted: _Wanted) -> Step:
-    state, why = _state(run_folder, wanted)
+def _step(run_folder: Path, wanted: _Wanted, again: bool) -> Step:
+    state, why = _state(run_folder, wanted, again)
     return Step(
         name=wanted.name,
         kind=wanted.kind,
@@ -145,17 +152,20 @@ def _step(run_folder: Path, wanted: _Wanted) -> Step:
     )
 
 
-def _state(run_folder: Path, wanted: _Wanted) -> tuple[State, str]:
+def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
     manifest = _manifest(run_folder / wanted.name)
-    if manifest is not None and manifest.get("key") == wanted.key:
+    same = manifest is not None and manifest.get("key") == wanted.key
+    if manifest is not None and same and not again:
         changed = _changed_inputs(run_folder, wanted, manifest)
         return ("run", changed) if changed else ("sealed", "")
     partial = run_folder / f"{wanted.name}.partial"
     if _key_of(partial) == wanted.key:
         return "continue", "unfinished"
     if manifest is None:
-        again = " (unfinished work there belongs to other settings)" if partial.is_dir() else ""
-        return "run", "new" + again
+        other = " (unfinished work there belongs to other settings)" if partial.is_dir() else ""
+        return "run", "new" + other
+    if same:
+        return "run", "asked for again"
     return "run", _difference(wanted, manifest)
 
 
@@ -215,7 +225,7 @@ def _a_thing(made_by: Any, kind: Any) -> str:
 def _unseen(wanted: _Wanted) -> str:
     if wanted.what == "source":
         return "what its path holds changed"
-    return f"the rules file {wanted.rules} changed" if wanted.rules else "this version of align makes it differently"
+    return f"{wanted.files} changed" if wanted.files else "this version of align makes it differently"
 
 
 def _setting_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

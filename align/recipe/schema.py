@@ -15,6 +15,7 @@ from align.recipe.base import Learning as Learning
 from align.recipe.base import Lora as Lora
 from align.recipe.base import Name as Name
 from align.recipe.base import Pairs as Pairs
+from align.recipe.base import People as People
 from align.recipe.base import RewardLoss as RewardLoss
 from align.recipe.base import Source as Source
 from align.recipe.base import SourceKind as SourceKind
@@ -108,14 +109,21 @@ class ByFile(Strict):
     """A rankings source."""
 
 
+class ByPeople(Strict):
+    """Let people rank in the browser; the run waits until enough have."""
+
+    people: People
+    """How many rankings, by how many people, and where."""
+
+
 class Rank(StageBase):
     """Rank the answers of each prompt."""
 
     kind: Literal["rank"]
     answers: str
     """The answers to rank."""
-    by: ByRules | ByReward | ByFile
-    """Who ranks: `{rules: judge.py}`, `{reward: STAGE}` or `{file: SOURCE}`."""
+    by: ByRules | ByReward | ByFile | ByPeople
+    """Who ranks: `{rules: judge.py}`, `{reward: STAGE}`, `{file: SOURCE}` or `{people: {overlap: 2}}`."""
 
 
 class Comparing(Training):

@@ -16,9 +16,11 @@ from align.recipe.schema import (
     PPO,
     RLOO,
     SFT,
+    ByPeople,
     ByRules,
     Evaluate,
     Export,
+    People,
     Pretrain,
     Rank,
     Reward,
@@ -118,4 +120,19 @@ def rules_files(stage: StageBase) -> dict[tuple[str | int, ...], str]:
             found[field, "rules"] = value.rules
         elif isinstance(value, list):
             found |= {(field, i, "rules"): v.rules for i, v in enumerate(value) if isinstance(v, ByRules)}
+    return found
+
+
+def people_of(stage: StageBase) -> People | None:
+    """What a stage asks of people; None if it asks them nothing."""
+    by = getattr(stage, "by", None)
+    return by.people if isinstance(by, ByPeople) else None
+
+
+def files_of(stage: StageBase) -> list[tuple[str, str]]:
+    """The files that decide what a stage makes: as written in the recipe, and in words."""
+    found = [(file, f"the rules file {file}") for file in rules_files(stage).values()]
+    people = people_of(stage)
+    if people is not None and people.guidelines:
+        found.append((people.guidelines, f"the file of guidelines {people.guidelines}"))
     return found

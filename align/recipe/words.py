@@ -54,11 +54,6 @@ def show(value: Any) -> str:
             return str(value)
 
 
-def counted(count: int, thing: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count} {thing}{'s' * (count != 1)}"
-
-
 def listing(names: Iterable[str]) -> str:
     """`a, b, c`, or `none`."""
     return ", ".join(names) or "none"
@@ -105,7 +100,7 @@ def _kind(annotation: Any) -> str:
     if float in parts:  # a whole number is a number
         parts = [p for p in parts if p is not int]
     models = models_in(annotation)
-    if len(models) > 3:
+    if len(models) > 1 and all("kind" in model.model_fields for model in models):
         return "a mapping with `name` and `kind`"
     return " or ".join(_one(part) for part in parts)
 

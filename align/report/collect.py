@@ -1,7 +1,7 @@
 """A run folder as named records: the steps of the recipe in order, what each has made, and what it logged.
 
 A run in progress is a normal case: a step without an artifact is `not yet`, one with a `.partial` folder is
-`unfinished`, and one whose inputs have been made again since is `out of date`.
+`unfinished` (or `waiting` for people), and one whose inputs have been made again since is `out of date`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align.artifacts import MANIFEST, METRICS, Artifact, Manifest, read_artifact
+from align.artifacts import MANIFEST, METRICS, WAITING, Artifact, Manifest, read_artifact
 from align.errors import DataError
 
 RECIPE = "recipe.yaml"
 ALLOWED = "a folder runs/NAME made by `align run`"
 SOURCE = "source"
-DONE, UNFINISHED, NOT_YET, OLD = "done", "unfinished", "not yet", "out of date"
+DONE, UNFINISHED, WAITS, NOT_YET, OLD = "done", "unfinished", "waiting", "not yet", "out of date"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Step:
     kind: str
     """Stage kind (sft, dpo ...) or `source`."""
     state: str
-    """DONE, UNFINISHED, NOT_YET or OLD."""
+    """DONE, UNFINISHED, WAITS, NOT_YET or OLD."""
     artifact: Artifact | None
     inputs: dict[str, list[str]]
     """Role -> the names read in that role."""
@@ -37,11 +37,13 @@ class Step:
     """Dotted field -> value; without the name, the kind and the inputs."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
+    waiting: dict[str, Any] = field(default_factory=dict)
+    """What it waits for, as `align/waiting.py` has written it; empty if it does not wait for people."""
 
     @property
     def manifest(self) -> Manifest | None:
         """The artifact's; None while it is being made again, since its figures are those of other settings."""
-        return self.artifact.manifest if self.artifact and self.state != UNFINISHED else None
+        return self.artifact.manifest if self.artifact and self.state not in (UNFINISHED, WAITS) else None
 
     @property
     def is_source(self) -> bool:
@@ -187,8 +189,19 @@ def _step(folder: Path, planned: dict[str, Any], sealed: dict[str, Artifact], na
         flat = {k: v for k, v in flatten(artifact.manifest.settings).items() if k not in skip}
     state = UNFINISHED if partial.is_dir() else DONE if artifact else NOT_YET
     logged = (partial if state == UNFINISHED else folder) / METRICS
+    waiting = _waiting(partial / WAITING)
+    state = WAITS if waiting else state
     settings = {k: v for k, v in flat.items() if k not in inputs and v is not None and v != {}}
-    return Step(folder.name, kind, state, artifact, inputs, settings, read_metrics(logged))
+    return Step(folder.name, kind, state, artifact, inputs, settings, read_metrics(logged), waiting)
+
+
+def _waiting(file: Path) -> dict[str, Any]:
+    """What a stage waits for; empty where none does, or the file goes away meanwhile."""
+    try:
+        told = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _names(value: Any, names: set[str]) -> list[str]:
@@ -198,6 +211,6 @@ def _names(value: Any, names: set[str]) -> list[str]:
 
 
 def _is_old(manifest: Manifest, sealed: dict[str, Artifact], old: set[str]) -> bool:
-    """Whether an input has been made again, with another key, since this was made; or is itself out of date."""
+    """Whether an input has been made again since this was made, and differs; or is itself out of date."""
     entries = [e for role in manifest.inputs.values() for e in role]
-    return any(e.name in old or (e.name in sealed and sealed[e.name].manifest.key != e.key) for e in entries)
+    return any(e.name in old or (e.name in sealed and sealed[e.name].entry() != e) for e in entries)

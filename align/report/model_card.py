@@ -152,7 +152,17 @@ def _data(chain: list[Step]) -> str:
         counted = row_counts(step.artifact) if step.artifact else ""
         if step.artifact and counted:
             rows.append(f"| {step.name} | {step.makes} | {counted} | `{step.artifact.manifest.content[:16]}` |")
-    return "\n".join(rows) if len(rows) > 2 else "No data artifact is on record."
+    said = [_labels(step) for step in chain if step.manifest and "export_sha256" in step.manifest.metrics]
+    return "\n".join(rows) + "".join(said) if len(rows) > 2 else "No data artifact is on record."
+
+
+def _labels(step: Step) -> str:
+    """Whose labels a stage took, by pseudonym, and the hash of the file they came from."""
+    assert step.manifest is not None  # asked for beforehand
+    figures = step.manifest.metrics
+    counts = ", ".join(f"`{_code(name)}` {number:,}" for name, number in figures["annotators"].items())
+    digits = str(figures["export_sha256"])[:16]
+    return f"\n\n`{step.name}` are labels of people: {counts} rankings; their export has SHA-256 `{digits}`."
 
 
 def _results(found: list[Evaluation], name: str) -> str:

@@ -22,6 +22,7 @@ from align.report.evaluation import (
     headline,
     read_answers,
 )
+from align.report.labels import labels
 from align.report.reliability import Honesty, honesty
 from align.report.story import cards, facts, lead, lineage, reference_text, setting, versions
 
@@ -97,6 +98,7 @@ def render(run: Run) -> str:
         cards=cards(run),
         exams=exams,
         lineage=lineage(run),
+        labels=labels(run),
         style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
         measure=pictures.measure,
         interval=numbers.interval,

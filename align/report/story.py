@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.artifacts import Artifact, Manifest
-from align.report.collect import DONE, Run, Step, flatten
+from align.report.collect import DONE, WAITS, Run, Step, flatten
 from align.report.curves import Chart, charts
 from align.report.evaluation import Evaluation, headline, winner
+from align.report.labels import FIGURES as TOLD_WITH_LABELS
+from align.report.labels import Labels, labels
 from align.report.numbers import NONE, count, duration, figure, file_size, memory, moment, percent
 
 TAUGHT: dict[str, tuple[str, str]] = {
@@ -37,7 +39,7 @@ DOCTOR = "doctor."
 """Begins the names of what the data doctor found: `doctor.CODE`, or `doctor.INPUT.CODE` of a stage's input."""
 FIRST = (
     "heldout_accuracy", "heldout_score", "heldout_kl",
-    "train_accuracy", "train_margin", "loss", "answers", "comparisons", "rankings", "mean_words",
+    "train_accuracy", "train_margin", "loss", "answers", "agreement", "comparisons", "rankings", "mean_words",
     "finished_share", "tied_share", "pairs", "examples", "tokens", "vocabulary", "steps", "parameters",
 )  # fmt: skip
 """Closing figures in order of interest; others follow in the stage's own order."""
@@ -61,6 +63,8 @@ class Card:
     settings: list[tuple[str, str]]
     charts: list[Chart]
     more_charts: list[Chart]
+    labels: Labels | None = None
+    """The people whose labels it took."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,10 @@ class Lineage:
 def cards(run: Run) -> list[Card]:
     """Every step of the run, in order."""
     stages = [s.name for s in run.stages]
-    return [_card(step, 0 if step.is_source else stages.index(step.name) + 1) for step in run.steps]
+    said = {found.stage: found for found in labels(run)}
+    return [
+        _card(step, 0 if step.is_source else stages.index(step.name) + 1, said.get(step.name)) for step in run.steps
+    ]
 
 
 def lineage(run: Run) -> list[Lineage]:
@@ -131,6 +138,7 @@ def lead(run: Run, found: list[Evaluation]) -> str:
     if waiting:
         done = len(run.stages) - len(waiting)
         stands = f"{done} of {count(len(run.stages), 'stage')} finished; next is {waiting[0]}."
+        stands += "".join(f" {s.name} waits for people: {s.waiting['words']}." for s in run.stages if s.state == WAITS)
         return f"{stands} Before: {headline(compared[-1])}" if compared else stands
     if compared:
         return headline(compared[-1])
@@ -139,6 +147,8 @@ def lead(run: Run, found: list[Evaluation]) -> str:
 
 def key_figure(step: Step, found: list[Evaluation]) -> str:
     """What to say of a step in a few words; a dash if it is not there yet."""
+    if step.state == WAITS:
+        return str(step.waiting["words"])
     if step.artifact is None or step.manifest is None:
         return NONE
     mine = next((e for e in found if e.name == step.name), None)
@@ -174,7 +184,7 @@ def reference_text(value: Any) -> str:
     return " · ".join(f"{key}: {setting(part)}" for key, part in value.items())
 
 
-def _card(step: Step, number: int) -> Card:
+def _card(step: Step, number: int, said: Labels | None) -> Card:
     title, sentence = TAUGHT.get(step.kind, (step.kind.capitalize(), ""))
     manifest = step.manifest
     figures = _figures(manifest) if manifest else []
@@ -194,16 +204,22 @@ def _card(step: Step, number: int) -> Card:
         + ([("seed", str(manifest.seed))] if manifest and not step.is_source and "seed" not in step.settings else []),
         charts=shown,
         more_charts=more,
+        labels=said,
     )
 
 
 def _figures(manifest: Manifest) -> list[tuple[str, str]]:
     """The closing figures of a stage as (name, text), the most telling first; lists and long texts are left out."""
-    flat = flatten(manifest.metrics)
+    people = "export_sha256" in manifest.metrics
+    flat = flatten({k: v for k, v in manifest.metrics.items() if not (people and k in TOLD_WITH_LABELS)})
     kept = {k: v for k, v in flat.items() if v is not None and not isinstance(v, list | dict) and len(str(v)) <= 60}
     first = [*(_policies(kept) if manifest.made_by == "evaluate" else []), *FIRST]
     names = sorted(kept, key=lambda k: first.index(k) if k in first else len(first))
-    return [(readable(k), quantity(k, kept[k])) for k in names]
+    return [(readable(k), quantity(k, kept[k]) + _interval(flat.get(f"{k}_interval"))) for k in names]
+
+
+def _interval(low_high: Any) -> str:
+    return f" ({low_high[0]:.2f} to {low_high[1]:.2f})" if isinstance(low_high, list) and len(low_high) == 2 else ""
 
 
 def _policies(metrics: dict[str, Any]) -> list[str]:
@@ -229,7 +245,8 @@ def readable(name: str) -> str:
     if name.startswith(DOCTOR):
         source, _, code = name.removeprefix(DOCTOR).rpartition(".")
         return f"{code.replace('-', ' ')}{f' in {source}' if source else ''} (data doctor)"
-    return re.sub(r"[_/]+", " ", name).strip().replace("heldout", "held-out")
+    name, dot, inside = name.partition(".")  # what a table calls its rows, such as annotators, stays as it is
+    return re.sub(r"[_/]+", " ", name).strip().replace("heldout", "held-out") + dot + inside
 
 
 def _distinct(values: Any) -> list[str]:

@@ -13,13 +13,12 @@ from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import encode_pair
 from align.data.comparisons import Comparison, comparisons
 from align.data.weights import weighed
-from align.errors import DataError, TrainingError
+from align.errors import DataError, TrainingError, counted
 from align.logged import last_tenth
 from align.models.device import pick_device
 from align.models.load import load_merged, load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import DPO, KTO, Preferring, Training
-from align.recipe.words import counted
 from align.trainers.progress import read_metrics, run_training, training_arguments
 
 T = TypeVar("T")
@@ -127,7 +126,8 @@ def pair_rows(
         )
     if context and (cut := sum(e.cut for e in kept)):
         context.counted["pairs_cut"] = cut
-        context.say(f"{cut} of {len(pairs)} comparisons are longer than max_length {settings.max_length} and were cut")
+        share = f"{cut} of {counted(len(pairs), 'comparison')}"
+        context.say(f"cut, being longer than max_length {settings.max_length}: {share}")
     if context and len(kept) < len(encoded):
         context.counted["pairs_lost"] = len(encoded) - len(kept)
         context.say(f"{counted(len(encoded) - len(kept), 'comparison')} left out: cutting removes their difference")

@@ -1,4 +1,4 @@
-"""rank: be compared. Orders the answers of each prompt by rules, by a reward model, or by labels that exist."""
+"""rank: be compared. Orders the answers of each prompt: by rules, a reward model, people, or labels that exist."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
+from align.contract import HELDOUT, RESUME, TRAIN, Context, Inputs, Metrics, rows
 from align.data.files import write_records
 from align.data.records import Answers, Ranking, prompt_key
-from align.errors import DataError
+from align.errors import DataError, counted
 from align.evaluation.win_rate import TIE
+from align.judges.people import collect
 from align.judges.reward import RewardJudge
 from align.judges.rules import RulesJudge
-from align.recipe.schema import ByFile, ByReward, ByRules, Rank
-from align.recipe.words import counted
+from align.recipe.schema import ByFile, ByPeople, ByReward, ByRules, Rank
 
 
 def run(settings: Rank, inputs: Inputs, out: Path, context: Context) -> Metrics:
     """Write `rankings` records for the training and the held-out answers."""
     source = inputs.one("answers")
     metrics: Metrics = {}
-    total = ties = comparisons = missing = 0
-    for split in (TRAIN, HELDOUT):
-        answers = [r for r in rows(source, split) if isinstance(r, Answers)]
-        match settings.by:
-            case ByRules(rules=path):
-                ranked = by_scores(answers, rules_scores(answers, context.recipe_folder / path, context), path)
-            case ByReward(reward=name):
-                ranked = by_scores(answers, reward_scores(answers, inputs, context), name)
-            case ByFile(file=name):
-                labels = [r for s in (TRAIN, HELDOUT) for r in rows(inputs.one("by.file"), s)]
-                ranked = by_labels(answers, [r for r in labels if isinstance(r, Ranking)])
-                missing += len(answers) - len({prompt_key(r.prompt) for r in ranked})
+    total = ties = comparisons = 0
+    everything = {s: [r for r in rows(source, s) if isinstance(r, Answers)] for s in (TRAIN, HELDOUT)}
+    if isinstance(settings.by, ByPeople):
+        said = collect(settings.by.people, everything, out / RESUME)
+        rankings, figures = said.rankings, said.figures
+    else:
+        rankings = {s: ranked_by(settings, answers, inputs, context) for s, answers in everything.items()}
+        figures = {}
+    for split, ranked in rankings.items():
         if ranked:
             write_records(out / split, ranked)
         for ranking in ranked:
@@ -44,15 +41,30 @@ def run(settings: Rank, inputs: Inputs, out: Path, context: Context) -> Metrics:
         raise DataError(
             "no answer was ranked", where=source.name, remedy="check that the labels belong to these answers"
         )
-    if missing:
-        context.say(f"{counted(missing, 'prompt')} without a label left out")
-        metrics["unlabelled_prompts"] = missing
+    if isinstance(settings.by, ByFile):
+        missing = sum(len(a) - len({prompt_key(r.prompt) for r in rankings[s]}) for s, a in everything.items())
+        if missing:
+            context.say(f"{counted(missing, 'prompt')} without a label left out")
+            metrics["unlabelled_prompts"] = missing
     return {
         **metrics,
         "rankings": total,
         "comparisons": comparisons,
         "tied_share": round(ties / max(1, comparisons), 4),
+        **figures,
     }
+
+
+def ranked_by(settings: Rank, answers: Sequence[Answers], inputs: Inputs, context: Context) -> list[Ranking]:
+    """The rankings of these answers, by whom the settings say; not by people, who are asked for all at once."""
+    match settings.by:
+        case ByRules(rules=path):
+            return by_scores(answers, rules_scores(answers, context.recipe_folder / path, context), path)
+        case ByReward(reward=name):
+            return by_scores(answers, reward_scores(answers, inputs, context), name)
+        case _:
+            labels = [r for s in (TRAIN, HELDOUT) for r in rows(inputs.one("by.file"), s)]
+            return by_labels(answers, [r for r in labels if isinstance(r, Ranking)])
 
 
 def rules_scores(answers: Sequence[Answers], path: Path, context: Context) -> list[list[float]]:

@@ -13,7 +13,7 @@ from align.contract import HELDOUT, RESUME, TRAIN, Context, Inputs, Metrics, row
 from align.data.chat import encode_prompt
 from align.data.files import write_records
 from align.data.records import Answer, Answers, Message, Prompt, Record, count_words, prompt_key, prompt_of, stable_id
-from align.errors import DataError
+from align.errors import DataError, counted
 from align.models.device import pick_device, pick_dtype
 from align.models.generate import Sampled, Sampling, sample_batch
 from align.models.load import check_vocabulary, context_of, load_merged, load_tokenizer, resolve
@@ -137,7 +137,7 @@ def check_room(jobs: Sequence[Job], context_length: int, max_new_tokens: int) ->
     if long:
         worst = max(long, key=lambda j: len(j.ids))
         raise DataError(
-            f"{len(long)} prompts are too long: {worst.prompt.id} has {len(worst.ids)} tokens, and "
+            f"{counted(len(long), 'prompt')} too long: {worst.prompt.id} has {len(worst.ids)} tokens, and "
             f"{max_new_tokens} are kept free for the answer",
             where=f"prompt {worst.prompt.id}: {worst.prompt.prompt[-1].content[:60]!r}",
             allowed=f"at most {limit} tokens, for a context of {context_length}",

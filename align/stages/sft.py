@@ -13,7 +13,7 @@ from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
 from align.data.chat import Encoded, encode_conversation
 from align.data.comparisons import best_as_demonstration
 from align.data.records import Demonstration
-from align.errors import TrainingError
+from align.errors import TrainingError, counted
 from align.models.load import load_tokenizer, resolve, save_model
 from align.models.roles import trainable_policy
 from align.recipe.schema import SFT
@@ -82,7 +82,7 @@ def encode_all(tokenizer: Any, examples: list[Demonstration], max_length: int, c
     if cut := sum(len(e.input_ids) > max_length for e in whole):
         context.counted.update({"examples_cut": cut, "examples_lost": len(whole) - len(kept)})
         context.say(
-            f"{cut} of {len(examples)} examples are longer than max_length {max_length} and were cut"
+            f"cut, being longer than max_length {max_length}: {cut} of {counted(len(examples), 'example')}"
             + (f"; {len(whole) - len(kept)} of them lost every trained token" if len(kept) < len(whole) else "")
         )
     return kept

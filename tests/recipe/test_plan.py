@@ -247,3 +247,27 @@ def test_a_broken_manifest_means_that_it_runs(make: Make, tmp_path: Path, text: 
     (tmp_path / "sft" / "manifest.json").write_text(text)
     steps = plan(loaded, tmp_path)
     assert (steps["sft"].state, steps["answers"].state) == ("run", "sealed")
+
+
+def test_again(make: Make, tmp_path: Path) -> None:
+    """A sealed stage that is asked for again runs, and goes on where that was interrupted; those after it wait."""
+    loaded = make()
+    seal_all(tmp_path, loaded)
+
+    def states() -> dict[str, tuple[str, str]]:
+        steps = make_plan(loaded, tmp_path, SOURCES, ["reward"])
+        return {s.name: (s.state, s.why) for s in steps if s.state != "sealed"}
+
+    assert states() == {"reward": ("run", "asked for again")}
+    (tmp_path / "reward.partial").mkdir()
+    (tmp_path / "reward.partial" / KEY_FILE).write_text(keys(loaded, tmp_path)["reward"])
+    assert states() == {"reward": ("continue", "unfinished")}
+
+
+def test_guidelines_count_as_what_people_are_told(make: Make, folder: Path, tmp_path: Path) -> None:
+    (folder / "guide.md").write_text("Be kind.")
+    loaded = make(("by: {rules: judge.py}", "by: {people: {guidelines: guide.md}}"))
+    seal_all(tmp_path, loaded)
+    assert plan(loaded, tmp_path)["rankings"].state == "sealed"
+    (folder / "guide.md").write_text("Be short.")
+    assert plan(loaded, tmp_path)["rankings"].why == "the file of guidelines guide.md changed"

@@ -61,6 +61,19 @@ EVALUATION: dict[str, Any] = {
 }  # fmt: skip
 
 
+PEOPLE: dict[str, Any] = {
+    "rankings": 11,
+    "agreement": 0.8,
+    "annotators": {"u_5": 5, "u_6": 6},
+    "gold": {"u_6": 0.75, "u_test": 1.0},
+    "database": "/home/me/team s.db",
+    "project": "run/rankings",
+    "upto": 14,
+    "export_sha256": "fb5ad5332975" + "0" * 52,
+}
+"""Closing figures of a stage that people rank in."""
+
+
 class RunFolder:
     """Writes artifacts into one run folder, each with the inputs the recipe gives it."""
 

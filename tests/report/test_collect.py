@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from align.errors import DataError
-from align.report.collect import DONE, NOT_YET, OLD, UNFINISHED, flatten, read_metrics, read_run
+from align.report.collect import DONE, NOT_YET, OLD, UNFINISHED, WAITS, flatten, read_metrics, read_run
 from align.report.evaluation import evaluations
-from align.report.story import facts, lead
+from align.report.page import render
+from align.report.story import facts, key_figure, lead
 from tests.report.conftest import RunFolder
 
 
@@ -47,6 +48,23 @@ def test_a_run_in_progress(folder: RunFolder) -> None:
     assert steps["base"].inputs == {"data": ["corpus", "demos"]}
     assert steps["base"].settings["learning_rate"] == 2e-3
     assert steps["rankings"].settings == {"by.rules": "judge.py"}
+
+
+def test_a_stage_that_waits_for_people(finished: RunFolder) -> None:
+    """An older artifact of it may stand meanwhile; its figures are not shown."""
+    resume = finished.path / "rankings.partial" / "resume"
+    resume.mkdir(parents=True)
+    told = {"words": "3 of 8 rankings", "command": "align label --project p", "then": "align run p.yaml"}
+    (resume / "waiting.json").write_text(json.dumps(told))
+    run = read_run(finished.path)
+    step = {s.name: s for s in run.steps}["rankings"]
+    assert (step.state, step.waiting, step.manifest) == (WAITS, told, None)
+    assert "rankings waits for people: 3 of 8 rankings." in lead(run, evaluations(run))
+    assert key_figure(step, []) == "3 of 8 rankings"
+    page = render(run)
+    assert "<code>align label --project p</code>" in page and 'class="state waiting"' in page
+    (resume / "waiting.json").write_text('{"words": "3 o')
+    assert {s.name: s for s in read_run(finished.path).steps}["rankings"].state == UNFINISHED
 
 
 def test_what_was_made_from_an_older_input_is_out_of_date(finished: RunFolder) -> None:

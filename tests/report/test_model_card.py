@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from align.errors import DataError
 from align.report.model_card import model_card
-from tests.report.conftest import RECIPE, RunFolder
+from tests.report.conftest import PEOPLE, RECIPE, RunFolder
 
 
 def front_matter(card: str) -> dict[str, object]:
@@ -55,6 +55,15 @@ def test_the_base_model_is_named_if_others_can_get_it(folder: RunFolder, path: s
     card = model_card(folder.path, "sft")
     assert front_matter(card).get("base_model") == (path if named else None)
     assert "someone" not in card and "`by.rules: judge.py`" in card
+
+
+def test_whose_labels_a_model_learnt_from(folder: RunFolder) -> None:
+    """By pseudonym and hash; where they are kept is nobody's business who gets the model."""
+    folder.stage("rankings", "rank", {}, {"train.jsonl": "{}\n"}, metrics=PEOPLE)
+    folder.stage("dpo", "dpo", {"data": ["rankings"]}, {"w": "1"})
+    card = model_card(folder.path, "dpo")
+    wanted = "`rankings` are labels of people: `u_5` 5, `u_6` 6 rankings; their export has SHA-256 `fb5ad53329750000`."
+    assert wanted in card and "team s.db" not in card
 
 
 def test_text_from_data_does_not_break_the_table(finished: RunFolder) -> None:

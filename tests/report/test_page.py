@@ -15,7 +15,7 @@ from align.errors import DataError, SystemLimit
 from align.report import build_report
 from align.report.collect import read_run
 from align.report.story import cards
-from tests.report.conftest import EVALUATION, RunFolder, answered, curve, fill, lm_metrics
+from tests.report.conftest import EVALUATION, PEOPLE, RunFolder, answered, curve, fill, lm_metrics
 
 EXAM = {"evaluation.json": json.dumps(EVALUATION), "answers.jsonl": answered()}
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -217,3 +217,28 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_who_labelled_and_what_came_of_it(tmp_path: Path) -> None:
+    """From a pseudonym to the weights, and to the file of labels again."""
+    run = RunFolder(tmp_path / "run")
+    run.stage("rankings", "rank", {}, {"train.jsonl": "{}\n"}, metrics=PEOPLE)
+    for name, kind, reads in (("reward", "reward", "rankings"), ("dpo", "dpo", "rankings"), ("out", "export", "dpo")):
+        run.stage(name, kind, {"data": [reads]}, {"model": ""})
+    run.stage("sft", "sft", {}, {"model": ""})
+    page = re.sub(r"\s+", " ", build_report(run.path).read_text("utf-8"))
+    table = [("u_6", 6, "55 %", "75 %"), ("u_5", 5, "45 %", "–"), ("u_test", 0, "0 %", "100 %")]
+    rows = [f"<code>{name}</code></th>" + "".join(f"<td>{v}</td>" for v in rest) for name, *rest in table]
+    assert [page.count(row) for row in rows] == [1, 1, 1]
+    assert [page.index(row) for row in rows] == sorted(page.index(row) for row in rows), "who ranked most comes first"
+    made = ", ".join(f'<a href="#step-{name}">{name}</a>' for name in ("reward", "dpo", "out"))
+    assert f"Made from it: {made}." in page
+    assert "<code>fb5ad5332975</code>" in page and "fb5ad53329750" not in page
+    again = "align labels export labels.jsonl --project run/rankings --upto 14 --db &#39;/home/me/team s.db&#39;"
+    assert again in page
+    assert "<dt>annotators.u_5</dt>" not in page and "<dt>upto</dt>" not in page, "told once"
+
+
+def test_no_people_no_labels(finished: RunFolder) -> None:
+    page = build_report(finished.path).read_text("utf-8")
+    assert "Annotator" not in page and "From labels to weights" not in page

@@ -205,7 +205,7 @@ def test_pairs_that_are_too_long_are_cut_and_said(tmp_path: Path) -> None:
     rows = dpo.pair_rows(tokenizer, pairs, settings(max_length=64), context)
     assert context.counted == {"pairs_cut": 1, "pairs_lost": 1}
     assert said == [
-        "1 of 8 comparisons are longer than max_length 64 and were cut",
+        "cut, being longer than max_length 64: 1 of 8 comparisons",
         "1 comparison left out: cutting removes their difference",
     ]
     assert len(rows) == 7

@@ -81,7 +81,7 @@ def test_it_learns_its_pairs_from_ln_2_on(tmp_path: Path) -> None:
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert rows[-1]["loss"] < 0.3
     figures = made.manifest.metrics
-    assert (figures["heldout_accuracy"], figures["heldout_low"], figures["heldout_pairs"]) == (1.0, 1.0, 2)
+    assert (figures["heldout_accuracy"], figures["heldout_low"], figures["heldout_pairs"]) == (1.0, 0.1581, 2)
     assert figures["max_length"] == 128
 
 

@@ -115,6 +115,6 @@ def test_a_prompt_that_leaves_no_room(tmp_path: Path) -> None:
     prompts = tiny.data_artifact(tmp_path, "prompts", "prompts", [*tiny.prompts(), long])
     inputs = {"model": [tiny.base_of(tmp_path, "llama")], "prompts": [prompts]}
     with pytest.raises(
-        DataError, match=r"1 prompts are too long: \w+ has \d+ tokens, and 8 are kept(.|\n)*at most 248 tokens, for a"
+        DataError, match=r"1 prompt too long: \w+ has \d+ tokens, and 8 are kept(.|\n)*at most 248 tokens, for a"
     ):
         tiny.run_in(tmp_path, settings(), inputs)

@@ -135,7 +135,7 @@ def test_what_is_too_long_is_cut_and_said(tmp_path: Path) -> None:
     demos = tiny.data_artifact(tmp_path, "demos", "demonstrations", long)
     said: list[str] = []
     tiny.run_in(tmp_path, settings(max_length=64), {"model": [base], "data": [demos]}, say=said.append)
-    assert said == ["2 of 8 examples are longer than max_length 64 and were cut; 1 of them lost every trained token"]
+    assert said == ["cut, being longer than max_length 64: 2 of 8 examples; 1 of them lost every trained token"]
 
 
 def test_nothing_left_to_train_on(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ from pydantic import ValidationError
 from align.data.annotators import reliability
 from align.data.chat import encode_answers
 from align.data.records import Message, Preference, Ranking, Record, prompt_key
-from align.errors import DataError
-from align.recipe.words import counted
+from align.errors import DataError, counted
 
 MOST_ANSWERS = 64
 """Answers that stand together; a prompt with more is divided."""

@@ -1,0 +1,216 @@
+"""The REST API: what the pages use, and what scripts may.
+
+Everything under /api/v1 needs a login (the session's cookie, or `Authorization: Bearer` with a token that
+`align labels users token NAME` prints), answers JSON, and says errors as {"error": {code, found, where, allowed,
+remedy}}. The rules are those of queue.py and labels.py; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+from starlette.background import BackgroundTask
+
+from align.errors import AlignError, SystemLimit
+from labeling_app import labels, outgoing, queue
+from labeling_app.errors import NoProject, Refused
+from labeling_app.people import Person, set_locale
+from labeling_app.projects import get_project, list_projects, project_id
+from labeling_app.recent import Figures
+from labeling_app.rendering import safe_html
+from labeling_app.store.database import Store
+from labeling_app.submission import Skip, Submission, parsed
+from labeling_app.views import ItemView, Task
+
+STATUS = {
+    "not-allowed": 403, "not-yours": 404, "lease-over": 409, "nothing-to-undo": 409, "bad-ranking": 422,
+    "bad-text": 422, "login": 401, "throttled": 429, "no-project": 404,
+}  # fmt: skip
+"""Code of a refusal → HTTP status; 400 for others."""
+
+PersonOf = Callable[[Request], Person | None]
+Sent = Annotated[dict[str, Any], Body()]
+Slug = Annotated[str, InPath(max_length=100, pattern=r"^[^\x00]+$")]
+Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
+"""A row's number or version, as far as any database counts."""
+
+
+class LeaseName(BaseModel):
+    """Which item a request is about."""
+
+    model_config = ConfigDict(extra="forbid")
+    lease: str
+
+
+class DraftSent(LeaseName):
+    """What a person has done so far, in the page's own form."""
+
+    body: Any
+
+
+class Locale(BaseModel):
+    """The language a person has switched to."""
+
+    model_config = ConfigDict(extra="forbid")
+    locale: str
+
+
+def add_api(app: FastAPI, store: Store, person_of: PersonOf) -> None:
+    """Add every route to `app`. person_of: who a request comes from, or None."""
+
+    def me(request: Request) -> Person:
+        person = person_of(request)
+        if person is None and "authorization" in request.headers:
+            remedy = "make one: align labels users token NAME; send it as Authorization: Bearer TOKEN"
+            raise Refused("login", "this token is not valid, or no longer", remedy=remedy)
+        if person is None:
+            raise Refused("login", "nobody is logged in", remedy="log in at /login, or send a token")
+        return person
+
+    # Made by hand, because the annotations of handlers inside a function are not resolved by name.
+    who: Any = Depends(me)
+    router = APIRouter(prefix="/api/v1")
+    _add_reading(router, store, who)
+    _add_work(router, store, who)
+    _add_exports(router, store, who)
+    app.include_router(router)
+    app.state.place = store.place
+    app.add_exception_handler(AlignError, _said)
+    app.add_exception_handler(RequestValidationError, _unfit)
+
+
+def _said(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AlignError)
+    if isinstance(error, NoProject):  # which others there are, and in which database, is nothing for those who rank
+        error = Refused("no-project", "there is no such project", remedy="see GET /api/v1/me")
+    others = "not-saved" if isinstance(error, SystemLimit) else "bad-request"
+    code = error.code if isinstance(error, Refused) else others
+    status = STATUS.get(code, 503 if isinstance(error, SystemLimit) else 400)
+    told = {"code": code, **{k: v for k, v in error.to_dict().items() if k != "error"}}
+    if told["where"] == request.app.state.place:
+        told["where"] = ""  # where the database lies is nothing for those who rank
+    return JSONResponse({"error": told}, status_code=status)
+
+
+def _unfit(request: Request, error: Exception) -> JSONResponse:
+    """What FastAPI refuses, in the form of our errors."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])[:200]
+    return _said(request, Refused("bad-text", first["msg"], where=where, remedy="see /api"))
+
+
+def _add_reading(router: APIRouter, store: Store, who: Any) -> None:
+    figures = Figures(store)
+
+    @router.get("/me", summary="Who is logged in, and the projects there are")
+    def me(person: Person = who) -> dict[str, Any]:
+        # How many items are tests is nothing for those who are tested.
+        counts = person.role != "annotator"
+        projects = [{"slug": p.slug, **({"states": p.states} if counts else {})} for p in list_projects(store)]
+        return {"name": person.name, "role": person.role, "locale": person.locale, "projects": projects}
+
+    @router.put("/me/locale", summary="Remember a language")
+    def locale(wish: Locale, person: Person = who) -> dict[str, str]:
+        set_locale(store, person, wish.locale)
+        return {"locale": wish.locale}
+
+    @router.get("/projects/{slug:path}/quality", summary="Progress, pace, agreement, disputes (reviewers)")
+    def quality(slug: Slug, person: Person = who) -> dict[str, Any]:
+        return figures.of(person, project_id(store, slug))
+
+
+def _add_work(router: APIRouter, store: Store, who: Any) -> None:
+    @router.post("/projects/{slug:path}/next", summary="Lease the next item, or the one that is open")
+    def next_item(slug: Slug, task: Task = "rank", item: Number | None = None, person: Person = who) -> Response:
+        return _told(_shown_next(queue.next_item(store, person, project_id(store, slug), task, item)))
+
+    @router.post("/projects/{slug:path}/submit", summary="Save a ranking; answers with the next item")
+    def submit(slug: Slug, sent: Sent, task: Task = "rank", person: Person = who) -> Response:
+        return _told(_saved(store, person, parsed(Submission, sent), slug, task))
+
+    @router.post("/projects/{slug:path}/skip", summary="Leave an item to others; answers with the next")
+    def skip(slug: Slug, sent: Sent, task: Task = "rank", person: Person = who) -> Response:
+        return _told(_saved(store, person, parsed(Skip, sent), slug, task))
+
+    @router.post("/projects/{slug:path}/undo", summary="Take back the last submission; answers with its item")
+    def undo(slug: Slug, person: Person = who) -> dict[str, Any]:
+        return {"item": shown(labels.undo(store, person, project_id(store, slug)))}
+
+    @router.put("/draft", summary="Keep what was done so far with an item")
+    def draft(sent: DraftSent, person: Person = who) -> dict[str, bool]:
+        labels.save_draft(store, person, sent.lease, sent.body)
+        return {"saved": True}
+
+    @router.post("/renew", summary="Keep an item that one is still busy with")
+    def renew(sent: LeaseName, person: Person = who) -> dict[str, str]:
+        return {"expires": queue.renew(store, person, sent.lease)}
+
+    @router.post("/leave", summary="Give an item back unranked")
+    def leave(sent: LeaseName, person: Person = who) -> dict[str, bool]:
+        queue.leave(store, person, sent.lease)
+        return {"left": True}
+
+
+def _add_exports(router: APIRouter, store: Store, who: Any) -> None:
+    @router.get("/projects/{slug:path}/export", summary="A project's labels as a file (reviewers)")
+    def export(slug: Slug, shape: str = "rankings", upto: Number = 0, person: Person = who) -> FileResponse:
+        person.need("reviewer")
+        if shape not in outgoing.SUFFIXES:
+            raise Refused("bad-text", f"`{shape[:40]}` is no shape of an export", allowed=", ".join(outgoing.SUFFIXES))
+        folder = Path(tempfile.mkdtemp())
+        try:
+            path = folder / f"{shape}{outgoing.SUFFIXES[shape]}"
+            only = outgoing.Filter(upto=upto)
+            done = outgoing.export(store, get_project(store, slug), path, shape, only)  # type: ignore[arg-type]
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        headers = {"x-rows": str(done.rows), "x-sha256": done.sha256, "x-upto": str(done.filter.upto)}
+        after = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+        return FileResponse(path, filename=path.name, headers=headers, background=after)
+
+
+def _told(answer: dict[str, Any]) -> Response:
+    """JSON as it is: an item is large, and nothing in it needs to be checked or converted again."""
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def _saved(store: Store, person: Person, sent: Submission | Skip, slug: str, task: Task) -> dict[str, Any]:
+    receipt, found = labels.save_and_next(store, person, sent, slug, task)
+    return {"saved": asdict(receipt), **_shown_next(found)}
+
+
+def _shown_next(found: ItemView | queue.Nothing) -> dict[str, Any]:
+    if isinstance(found, ItemView):
+        return {"item": shown(found)}
+    return {"item": None, "reason": found.reason, "waiting": found.waiting}
+
+
+def shown(view: ItemView) -> dict[str, Any]:
+    """An item as the page gets it: its texts as they are, for editing, and as safe HTML, for reading."""
+    return {
+        **vars(view),
+        "prompt": [{**vars(turn), "html": safe_html(turn.content)} for turn in view.prompt],
+        "answers": [{**vars(answer), "html": safe_html(answer.text)} for answer in view.answers],
+        "opinions": [vars(opinion) for opinion in view.opinions],
+        "guidelines": safe_html(view.guidelines) if view.guidelines else "",
+    }
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str, str]]:
+    """Method, path and summary of every route of the API, for the page that lists them."""
+    for path, methods in sorted(app.openapi()["paths"].items()):
+        for method, about in methods.items():
+            yield method.upper(), path, about.get("summary", "")

@@ -1,0 +1,255 @@
+"""`align label`: the labeling app on this machine for one person, or for a team with accounts.
+
+On 127.0.0.1 the app needs no account, and says so: whoever may use this machine may label. Any other address demands
+accounts, and the address it is reached at, because cookies and the guard against other sites depend on it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode, urlsplit
+
+import typer
+
+from labeling_app.commands import Database
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from labeling_app.oidc.settings import Settings
+    from labeling_app.store.database import Store
+
+PORT = 7860
+
+Issuer = Annotated[
+    str, typer.Option("--oidc-issuer", envvar="ALIGN_OIDC_ISSUER", help="Log in by this OpenID Connect provider too.")
+]
+Client = Annotated[str, typer.Option("--oidc-client", envvar="ALIGN_OIDC_CLIENT", help="The client id there.")]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--oidc-secret-file",
+        envvar="ALIGN_OIDC_SECRET_FILE",
+        help="A file with the client's secret; or set ALIGN_OIDC_SECRET.",
+    ),
+]
+ProviderName = Annotated[
+    str, typer.Option("--oidc-name", envvar="ALIGN_OIDC_NAME", help="The provider's name on the button.")
+]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the app listens. origins: the addresses browsers reach it at. accounts: whether they must log in."""
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    origins: tuple[str, ...] = ()
+    accounts: bool = False
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it, unless something passes on to it what others send."""
+        return _is_local(self.host)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one person's, without accounts. Whoever names an origin elsewhere has others sent here."""
+        here = all(_is_local(urlsplit(origin).hostname or "") for origin in self.origins)
+        return self.local and here and not self.accounts
+
+    def reached_at(self) -> tuple[str, ...]:
+        """The origins given, or those that follow from host and port."""
+        names = ("127.0.0.1", "localhost") if self.local else (self.host,)
+        return self.origins or tuple(f"http://{name}:{self.port}" for name in names)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def label(
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run, an answers artifact or a file to label.")
+    ] = None,
+    project: Annotated[str, typer.Option("--project", help="The project; the run's name if left out.")] = "",
+    db: Database = "",
+    overlap: Annotated[int | None, typer.Option(help="People who rank each item.", min=1)] = None,
+    host: Annotated[str, typer.Option(help="The address to listen at; others than this machine need accounts.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="The port to listen at.", min=1, max=65_535)] = PORT,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="An address browsers reach it at, such as https://labels.example.org.")
+    ] = None,
+    accounts: Annotated[bool, typer.Option("--accounts", help="Demand a login on this machine too.")] = False,
+    oidc_issuer: Issuer = "",
+    oidc_client: Client = "",
+    oidc_secret_file: SecretFile = None,
+    oidc_name: ProviderName = "",
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
+) -> None:
+    """Rank answers in a browser: of a run, an answers artifact or a file."""
+    from labeling_app.oidc.settings import settings_of
+    from labeling_app.store.database import default_place, open_store
+
+    address = Address(host, port, tuple(map(checked_origin, origin or ())), accounts)
+    oidc = settings_of(oidc_issuer, oidc_client, oidc_secret_file, oidc_name)
+    store = open_store(db or default_place())
+    try:
+        if target is not None:
+            project = take_in(store, target, project, overlap)
+        app = build(store, address, oidc)
+        if oidc:
+            told_of(oidc)
+        page = f"{address.reached_at()[0]}/app" + (f"?{urlencode({'project': project})}" if project else "")
+        run(app, address, [f"ranking page: {page}", *who_labels(store, address)], page if open_ else "")
+    finally:
+        store.close()
+
+
+def checked_origin(origin: str) -> str:
+    """An origin as browsers send it. Raises RecipeError for what is none."""
+    from align.errors import RecipeError
+
+    try:
+        parts = urlsplit(origin.strip())
+        port, known = parts.port, {"http": 80, "https": 443}
+        fits = parts.scheme in known and parts.hostname and parts.path in ("", "/")
+        if fits and not (parts.query or parts.fragment or "@" in parts.netloc):
+            host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+            return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, known[parts.scheme]) else "")
+    except ValueError:
+        pass
+    raise RecipeError(
+        f"`{origin}` is no origin",
+        where="--origin",
+        allowed="http or https, host and port, without a path: https://labels.example.org, http://10.0.0.5:7860",
+    )
+
+
+def told_of(oidc: Settings) -> None:
+    """Say if the provider does not answer. It may come up later, and passwords hold meanwhile."""
+    from labeling_app.oidc.provider import silence
+
+    why = silence(oidc)
+    if why:
+        typer.echo(f"{oidc.issuer} gives no usable answer ({why}): login by {oidc.name} will not work until it does")
+
+
+def who_labels(store: Store, address: Address) -> list[str]:
+    """Where nobody logs in: as whom people label, in a line."""
+    from labeling_app.people import has_logins
+
+    if not address.alone:
+        return []
+    if has_logins(store, by_provider=True):
+        return ["no login: whoever uses this machine labels as one person; --accounts for the accounts that there are"]
+    return ["no accounts: whoever uses this machine labels as one person (--accounts for several)"]
+
+
+def take_in(store: Store, target: Path, project: str, overlap: int | None) -> str:
+    """Import what a run, an artifact or a file holds, and say so; the name of its project."""
+    from labeling_app.incoming import check_import, import_checked
+    from labeling_app.projects import make_project
+
+    checked = check_import(answers_of(target))
+    name = project or (target.resolve().name if target.is_dir() else target.stem)
+    settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
+    made = make_project(store, name, **settings)
+    for line in import_checked(store, made, checked).lines(name):
+        typer.echo(line)
+    return name
+
+
+def answers_of(target: Path) -> Path:
+    """The answers artifact of a run, or the artifact or file itself. Raises DataError if a run has none, or several."""
+    from align.artifacts import MANIFEST, read_artifact
+    from align.data.fields import near
+    from align.errors import DataError
+
+    if not target.exists():
+        beside = [str(path) for path in target.parent.iterdir()] if target.parent.is_dir() else []
+        found = f"there is no such file or folder{near(str(target), beside)}"
+        raise DataError(found, where=str(target), allowed="a run, an artifact or a file")
+    if target.is_file() or (target / MANIFEST).exists():
+        return target
+    sealed = sorted(path.parent for path in target.glob(f"*/{MANIFEST}"))
+    answers = [path for path in sealed if read_artifact(path).kind == "answers"]
+    if len(answers) == 1:
+        return answers[0]
+    raise DataError(
+        f"this run has {len(answers)} stages with answers" if answers else "this run has no sampled answers yet",
+        where=str(target),
+        allowed=", ".join(path.name for path in answers) or "a run with a finished `kind: sample` stage",
+        remedy=f"align label {answers[0]}" if answers else "align run RECIPE",
+    )
+
+
+def build(store: Store, address: Address, oidc: Settings | None = None) -> FastAPI:
+    """The application for an address. Raises RecipeError where it needs accounts and there are none."""
+    from align.errors import RecipeError
+    from labeling_app.pages import mount_pages
+    from labeling_app.people import has_logins, local_person
+    from labeling_app.server import create_app
+
+    if address.alone and oidc:
+        raise RecipeError(
+            "without accounts there is no login", where="--oidc-issuer", remedy="add --accounts, or leave this out"
+        )
+    if not address.alone and not has_logins(store, by_provider=oidc is not None):
+        raise RecipeError(
+            "this address needs accounts, and nobody has one",
+            where=f"--origin {address.origins[0]}" if address.local and address.origins else f"--host {address.host}",
+            remedy="make one: align labels users add NAME --role admin",
+        )
+    if not address.local and not address.origins and address.host in ("0.0.0.0", "::"):
+        raise RecipeError(
+            f"{address.host} is every address of this machine, and the app must know at which it is reached",
+            where=f"--host {address.host}",
+            remedy="say it: --origin https://labels.example.org",
+        )
+    only = local_person(store) if address.alone else None
+    app = create_app(store, origins=address.reached_at(), only=only)
+    if oidc:
+        from labeling_app.oidc.routes import add_oidc
+
+        add_oidc(app, store, oidc, address.reached_at())
+    return mount_pages(app, store, only)
+
+
+def run(app: FastAPI, address: Address, said: list[str], page: str) -> None:
+    """Serve until stopped. said: lines to print once it answers. page: to open in a browser then, unless it is empty.
+
+    Raises SystemLimit if the port is taken.
+    """
+    from align.errors import SystemLimit
+    from labeling_app.pages import serve
+
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            raise SystemLimit(
+                f"the port cannot be used: {error.strerror}",
+                where=f"{address.host}:{address.port}",
+                remedy=f"take another: --port {address.port + 1}",
+            ) from None
+
+    def ready() -> None:
+        for line in said:
+            typer.echo(line)
+        typer.echo("stop with Ctrl-C; every ranking is saved as it is submitted")
+        if page:
+            webbrowser.open(page)
+
+    serve(app, address.host, address.port, ready)

@@ -1,0 +1,155 @@
+// The ranking page: asks for an item, shows it, keeps what the person does with it, sends it, and shows the next.
+//
+// frame.js the bar around it · item.js an item · work.js what is done with its answers · keys.js by keys, drag.js by
+// hand · drafts.js keeping it · sending.js submit, skip, undo · complaints.js what went wrong · order.js the state
+
+import { complain } from "./complaints.js";
+import { draftOf, keepDraft, said, soon } from "./drafts.js";
+import { button, make } from "./dom.js";
+import { frame } from "./frame.js";
+import { showItem } from "./item.js";
+import { listen } from "./keys.js";
+import * as order from "./order.js";
+import * as server from "./server.js";
+import { say, setLanguage } from "./words.js";
+
+const LOOK_AGAIN = 10_000;
+const RENEW_EVERY = 60_000;
+
+export async function start(root) {
+  const page = new Page(root);
+  await page.open();
+  root.dataset.ready = "yes";
+}
+
+// What all modules of the page share: who works on what, the item that is shown, and the state of the work on it.
+class Page {
+  constructor(root) {
+    this.root = root;
+    root.className = "ar";
+    this.task = "rank";
+    this.way = localStorage.getItem("align-way") ?? "order";
+    this.item = null;
+    this.busy = false;
+    this.sent = new Map(); // lease -> the state that was submitted, for an undo
+    this.active = Date.now();
+    for (const kind of ["pointermove", "keydown"]) document.addEventListener(kind, () => { this.active = Date.now(); }, { passive: true });
+    listen(this);
+    document.addEventListener("visibilitychange", () => { if (document.hidden) keepDraft(this); });
+    window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back: as it is now
+    setInterval(() => this.renew(), RENEW_EVERY);
+    setInterval(() => { if (!document.hidden && this.item && this.state) this.state.seconds += 1; }, 1000);
+  }
+
+  async open() {
+    try {
+      this.who = await server.me();
+      this.locale = setLanguage(this.who.locale || navigator.language);
+      const asked = new URLSearchParams(location.search);
+      const wanted = asked.get("project");
+      this.slug = server.chosen(this.who.projects, wanted);
+      if (asked.get("task") === "adjudicate" && this.who.role !== "annotator") this.task = "adjudicate";
+      frame(this);
+      if (this.slug) await this.loadNext(asked.get("item"));
+      else this.nothing(say("noProject"));
+    } catch (error) {
+      frame(this);
+      complain(this, error);
+    }
+  }
+
+  async speak() {
+    this.locale = setLanguage(this.locale === "en" ? "zh-CN" : "en");
+    frame(this);
+    if (this.item) showItem(this);
+    else if (this.emptiness) this.nothing(...this.emptiness());
+    await server.setLocale(this.locale).catch((error) => complain(this, error));
+  }
+
+  async turnTo(change) {
+    await keepDraft(this);
+    Object.assign(this, change);
+    const deciding = this.task === "rank" ? {} : { task: this.task };
+    history.replaceState(null, "", `?${new URLSearchParams({ project: this.slug, ...deciding })}`); // a reload stays here
+    frame(this);
+    await this.loadNext();
+  }
+
+  // Show what the server answers; whether it did. One question at a time.
+  async load(ask) {
+    if (this.busy) return false;
+    this.busy = true;
+    clearTimeout(this.looking);
+    try {
+      this.take(await ask());
+      return true;
+    } catch (error) {
+      complain(this, error);
+      return false;
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  loadNext(item = null) {
+    return this.load(() => server.next(this.slug, this.task, item));
+  }
+
+  take(told) {
+    this.alert.replaceChildren();
+    this.item = told.item;
+    if (!told.item) {
+      this.state = null;
+      this.emptiness = () => why(told);
+      this.nothing(...why(told));
+      return;
+    }
+    this.keysOf = told.item.answers.map((answer) => answer.key);
+    this.warned = null;
+    const draft = draftOf(told.item);
+    this.state = draft?.state ?? this.startOf(told.item);
+    const known = !draft?.here && !told.item.last; // else it is sent, so that another browser has it, too
+    this.keptAs = known ? said(this.state) : null;
+    if (!known) soon(this);
+    showItem(this);
+  }
+
+  startOf(item) {
+    if (item.last) return this.takenBack(item);
+    const fresh = order.begin(this.keysOf);
+    return fresh.way === "pair" ? fresh : { ...fresh, way: this.way };
+  }
+
+  // What an undo took back: as it was on this page, or as the server has it.
+  takenBack({ lease, last }) {
+    const sent = this.sent.get(lease);
+    const ranks = sent && order.ranksOf(sent, this.keysOf);
+    const same = ranks && sent.comment === last.comment && this.keysOf.every((key) => ranks[key] === last.ranks[key]);
+    return same ? sent : order.fromRanks(this.keysOf, last.ranks, last);
+  }
+
+  nothing(text, looksAgain = false) {
+    clearTimeout(this.looking);
+    delete this.main.dataset.lease;
+    this.main.replaceChildren(make("p", { class: "ar-nothing" }, text), looksAgain ? button(say("again"), () => this.loadNext()) : "");
+    if (looksAgain) this.lookAgain();
+  }
+
+  // Until there is an item, whatever the server said in between.
+  lookAgain() {
+    this.looking = setTimeout(async () => {
+      if (!this.item && !await this.loadNext()) this.lookAgain();
+    }, LOOK_AGAIN);
+  }
+
+  async renew() {
+    if (!this.item || Date.now() - this.active > RENEW_EVERY) return;
+    await server.renew(this.item.lease).catch(() => {}); // a lease that ended still takes its ranking
+  }
+}
+
+// Why there is no item, and whether there may be one later.
+function why(told) {
+  const text = { "all-ranked": say("done"), "others-are-at-it": say("waiting", { n: told.waiting }) }[told.reason] ?? say(told.reason);
+  return [text, ["empty", "others-are-at-it"].includes(told.reason)];
+}

@@ -1,0 +1,198 @@
+"""Backup, restore and verification of a label database.
+
+SQLite is backed up by `VACUUM INTO`, which takes a consistent copy while people work; PostgreSQL by pg_dump.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, func, select, text
+from sqlalchemy.orm import Session, aliased
+
+from align.errors import DataError, SystemLimit
+from labeling_app.store.database import Store, open_store, told, url_of
+from labeling_app.store.events import broken_link
+from labeling_app.store.models import APPEND_ONLY, Event, Item, Lease, RankingRow
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a check of the database found. faults: in words; none if all is well."""
+
+    rankings: int
+    items: int
+    events: int
+    faults: tuple[str, ...]
+
+
+def backup(store: Store, path: Path) -> Path:
+    """A copy of the database as of now in a new file. Raises SystemLimit if it exists already or cannot be written."""
+    if path.exists():
+        raise SystemLimit("there is a file of this name already", where=str(path), remedy="name another one")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if store.on_sqlite:
+            _sqlite_copy(store, temporary)
+        else:
+            _run(["pg_dump", "--format=custom", f"--file={temporary}"], store.engine.url)
+        temporary.chmod(0o600)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SystemLimit(
+            f"the backup cannot be written: {error.strerror}", where=str(path), remedy="write it somewhere else"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def restore(backup_file: Path, where: str, *, replace: bool = False) -> Store:
+    """Open the database at `where` as the backup has it.
+
+    A SQLite backup is checked before it takes anything's place; with `replace`, the database that was there is kept
+    beside it as NAME.before-restore. Raises DataError for a file that is no backup, SystemLimit if a database is there.
+    """
+    if not backup_file.is_file():
+        raise DataError("there is no such backup", where=str(backup_file), remedy="name a file made by labels backup")
+    url = url_of(where)
+    if url.get_backend_name() != "sqlite":
+        options = ["--clean", "--if-exists"] if replace else ["--exit-on-error"]
+        _run(["pg_restore", "--no-owner", "--single-transaction", *options, str(backup_file)], url)
+        return open_store(where, create=False)
+    path = Path(url.database or "")
+    if path.exists() and not replace:
+        raise SystemLimit(
+            "there is a label database already", where=str(path), remedy="restore elsewhere, or add --replace"
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(backup_file, temporary)
+        temporary.chmod(0o600)
+        _checked_copy(temporary, backup_file)
+        if path.exists():
+            _set_aside(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise SystemLimit(f"the backup cannot be restored: {error.strerror}", where=str(path)) from None
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    return open_store(path, create=False)
+
+
+def verify(store: Store) -> Verified:
+    """Check the file, the chain of events, that what is append-only is guarded, and that counts fit the rankings."""
+    with store.read() as session:
+        faults = [*_file_faults(store, session), *_count_faults(session)]
+        broken = broken_link(session)
+        if broken is not None:
+            faults.append(f"event {broken} does not fit those before it: a row of the log was changed or taken out")
+        rankings, items, events = (
+            session.execute(select(func.count()).select_from(table)).scalar_one() for table in (RankingRow, Item, Event)
+        )
+    return Verified(rankings, items, events, tuple(faults))
+
+
+def _sqlite_copy(store: Store, path: Path) -> None:
+    with told(store.place):
+        raw = store.engine.raw_connection()
+        try:
+            raw.cursor().execute("VACUUM INTO ?", (str(path),))
+        finally:
+            raw.close()
+    with path.open("rb") as copied:
+        os.fsync(copied.fileno())
+
+
+def _checked_copy(copy: Path, backup_file: Path) -> None:
+    store = open_store(copy, create=False)
+    try:
+        faults = verify(store).faults
+        # All of it into the one file, before that is renamed.
+        with store.engine.connect() as connection:
+            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+            connection.exec_driver_sql("BEGIN")
+    finally:
+        store.close()
+    if faults:
+        raise DataError(f"the backup is damaged: {faults[0]}", where=str(backup_file), remedy="restore an older backup")
+
+
+def _set_aside(path: Path) -> None:
+    """Move a database away with its log, in which the last labels may be."""
+    kept = path.with_name(path.name + ".before-restore")
+    store = open_store(path, create=False)
+    try:
+        kept.unlink(missing_ok=True)
+        _sqlite_copy(store, kept)
+    finally:
+        store.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _file_faults(store: Store, session: Session) -> list[str]:
+    if not store.on_sqlite:
+        asked = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"
+        gone = len(APPEND_ONLY) + 1 - session.execute(text(asked)).scalar_one()
+        return [f"{gone} triggers are gone"] if gone else []
+    said = session.execute(text("PRAGMA integrity_check")).scalars().all()
+    faults = [f"the file is damaged: {line}" for line in said if line != "ok"]
+    faults += [f"a row of {row[0]} names one that is gone" for row in session.execute(text("PRAGMA foreign_key_check"))]
+    asked = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
+    gone = 2 * len(APPEND_ONLY) + 2 - session.execute(text(asked)).scalar_one()
+    return faults + ([f"{gone} triggers are gone"] if gone else [])
+
+
+def _count_faults(session: Session) -> list[str]:
+    """Items whose counts are not those of their rankings and leases."""
+    counted = (Lease.task == "rank", Lease.round == 0)
+    newer = aliased(RankingRow)
+    later = select(newer.id).where(newer.lease_id == RankingRow.lease_id, newer.version > RankingRow.version)
+    standing = (
+        select(RankingRow.item_id, func.count().label("number"))
+        .join(Lease, Lease.id == RankingRow.lease_id)
+        .where(RankingRow.action == "submit", *counted, ~later.exists())
+        .group_by(RankingRow.item_id)
+        .subquery()
+    )
+    running = (
+        select(Lease.item_id, func.count().label("number"))
+        .where(*counted, Lease.state.in_(("leased", "submitted")))
+        .group_by(Lease.item_id)
+        .subquery()
+    )
+    wrong = (
+        select(Item.id, Item.done, standing.c.number, Item.taken, running.c.number)
+        .outerjoin(standing, standing.c.item_id == Item.id)
+        .outerjoin(running, running.c.item_id == Item.id)
+        .where((Item.done != func.coalesce(standing.c.number, 0)) | (Item.taken != func.coalesce(running.c.number, 0)))
+        .limit(20)
+    )
+    return [
+        f"item {item} counts {done} rankings where {stands or 0} stand, and {taken} turns where {runs or 0} are"
+        for item, done, stands, taken, runs in session.execute(wrong)
+    ]
+
+
+def _run(command: list[str], url: URL) -> None:
+    """A program of PostgreSQL's at a database. The password is not on its command line, which all users can read."""
+    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
+    open_part = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    command = [*command, f"--dbname={open_part.render_as_string()}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **secret})
+    except FileNotFoundError:
+        raise SystemLimit(
+            f"the program {command[0]} is not installed", remedy="install the client programs of PostgreSQL"
+        ) from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise SystemLimit(f"{command[0]} failed: {said[0] if said else done.returncode}", where=command[0])

@@ -1,0 +1,123 @@
+"""Backup, restore, verification."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from align.errors import AlignError, DataError, SystemLimit
+from labeling_app.outgoing import export
+from labeling_app.queue import next_item
+from labeling_app.store.care import backup, restore, verify
+from labeling_app.store.database import Store, open_store
+from tests.labeling_app.world import made, person, ranked
+
+
+def test_a_backup_holds_what_was_there_while_people_work(store: Store, tmp_path: Path) -> None:
+    project, ann = made(store, tmp_path), person(store, "ann")
+    ranked(store, ann, project)
+    with store.read() as session:  # someone is reading
+        session.execute(text("SELECT count(*) FROM ranking")).scalar()
+        copy = backup(store, tmp_path / "copy.db")
+    ranked(store, ann, project)
+    restored = restore(copy, str(tmp_path / "restored.db"))
+    assert verify(restored).rankings == 1 and verify(store).rankings == 2
+    assert verify(restored).faults == ()
+    next_item(restored, ann, project.id)
+    restored.close()
+    assert copy.stat().st_mode & 0o077 == 0
+
+
+def test_restoring_in_place_keeps_what_was_there(store: Store, tmp_path: Path) -> None:
+    project, ann = made(store, tmp_path), person(store, "ann")
+    copy = backup(store, tmp_path / "copy.db")
+    ranked(store, ann, project)
+    where = str(tmp_path / "labels.db")
+    with pytest.raises(SystemLimit, match="there is a label database already"):
+        restore(copy, where)
+    store.close()
+    restored = restore(copy, where, replace=True)
+    assert verify(restored).rankings == 0
+    kept = open_store(f"{where}.before-restore", create=False)
+    assert verify(kept).rankings == 1  # which was in the log beside the file
+    kept.close()
+    restored.close()
+
+
+def test_a_server_is_backed_up_and_restored(new_database: Any, tmp_path: Path) -> None:
+    if not shutil.which("pg_dump"):
+        pytest.skip("pg_dump is not installed (apt-get install postgresql-client)")
+    store = open_store(new_database())
+    project = made(store, tmp_path)
+    ranked(store, person(store, "ann"), project)
+    first = export(store, project, tmp_path / "one.jsonl")
+    restored = restore(backup(store, tmp_path / "copy.dump"), new_database())
+    assert export(restored, project, tmp_path / "two.jsonl").sha256 == first.sha256
+    assert verify(restored).faults == ()
+    restored.close()
+    store.close()
+
+
+def damaged(copy: Path) -> Path:
+    data = bytearray(copy.read_bytes())
+    data[4096:8192] = b"\xff" * 4096
+    (copy.parent / "damaged.db").write_bytes(data)
+    return copy.parent / "damaged.db"
+
+
+def changed(copy: Path) -> Path:
+    """Someone dropped the trigger and changed a label's event."""
+    store = open_store(copy, create=False)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER event_no_update")
+        connection.exec_driver_sql("UPDATE event SET actor = 'someone else' WHERE id = 1")
+    store.close()
+    return copy
+
+
+def text_file(copy: Path) -> Path:
+    copy.write_text("no database")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(damaged, "damaged"), (changed, "damaged: 1 triggers"), (text_file, "no label database"),
+     (lambda copy: copy.with_name("gone.db"), "no such backup")],
+    ids=["bytes", "log", "text", "missing"],
+)  # fmt: skip
+def test_a_backup_that_is_none_takes_nothings_place(store: Store, tmp_path: Path, spoil: Any, said: str) -> None:
+    made(store, tmp_path, items=50)
+    bad = spoil(backup(store, tmp_path / "copy.db"))
+    store.close()
+    before = (tmp_path / "labels.db").read_bytes()
+    with pytest.raises(DataError, match=said):
+        restore(bad, str(tmp_path / "labels.db"), replace=True)
+    assert (tmp_path / "labels.db").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_backup_replaces_no_file(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "x.db").touch()
+    with pytest.raises(AlignError, match="a file of this name"):
+        backup(store, tmp_path / "x.db")
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE item SET done = done + 1", "item 1 counts 2 rankings where 1 stand, and 1 turns where 1 are"),
+        ("UPDATE item SET taken = taken + 3", "item 2 counts 0 rankings where 0 stand, and 3 turns where 0 are"),
+        ("DROP TRIGGER ranking_no_delete", "1 triggers are gone"),
+    ],
+)
+def test_verify_finds(store: Store, tmp_path: Path, statement: str, said: str) -> None:
+    ranked(store, person(store, "ann"), made(store, tmp_path))
+    assert verify(store).faults == ()
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    assert said in verify(store).faults

@@ -1,0 +1,127 @@
+"""`align labels ...`."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labeling_app.people import login, who
+from labeling_app.store.database import open_store
+from tests.labeling_app.world import answers_row, write
+from tests.runs import call, environment
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A database with two items ranked by two people, made by the commands."""
+    rows = [
+        answers_row(n) | {"id": f"r{n}{who}", "ranks": [1, 2, 3, 4], "annotator": who}
+        for n in range(2)
+        for who in ("ann", "bob")
+    ]
+    file = write(tmp_path / "rankings.jsonl", rows)
+    outcome = call("labels", "import", file, "--project", "p", "--overlap", "2", "--db", tmp_path / "l.db")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "p: 2 items and 4 rankings added; 0 there already\n"
+    return tmp_path / "l.db"
+
+
+def test_export_says_how_to_make_it_again(db: Path, tmp_path: Path) -> None:
+    first = call("labels", "export", tmp_path / "o.jsonl", "--project", "p", "--db", db, "--json").json
+    assert first["rows"] == 4 and first["upto"] == 4
+    again = ["labels", "export", tmp_path / "o2.jsonl", "--project", "p", "--db", db, "--upto", "4", "--json"]
+    assert call(*again).json["sha256"] == first["sha256"]
+    only = ["labels", "export", tmp_path / "o3.csv", "--project", "p", "--db", db, "--shape", "csv"]
+    assert call(*only, "--annotator", "ann").out.startswith("2 records written")
+
+
+def test_backup_restore_verify(db: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    assert call("labels", "backup", copy, "--db", db).out == f"{copy}\n"
+    assert call("labels", "restore", copy, "--db", tmp_path / "new.db").code == 0
+    assert call("labels", "verify", "--db", tmp_path / "new.db").out.startswith("2 items, 4 versions of rankings")
+    store = open_store(db)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE item SET done = 0")
+    store.close()
+    outcome = call("labels", "verify", "--db", db, "--json")
+    assert outcome.code == 3 and len(outcome.json["faults"]) == 2
+
+
+def test_accounts(db: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery\n")
+    added = call("labels", "users", "add", "Ann", "--role", "reviewer", "--db", db, "--password-file", secret)
+    assert added.out.startswith("ann is reviewer, and u_")
+    store = open_store(db)
+    _, token = login(store, "ann", "correct horse battery", "a")
+    assert call("labels", "users", "change", "ann", "--inactive", "--db", db).out.endswith("may not log in\n")
+    assert who(store, token) is None
+    store.close()
+    listed = call("labels", "users", "list", "--db", db, "--json").json["users"]
+    assert [(u["name"], u["role"], u["active"]) for u in listed if u["name"] == "ann"] == [("ann", "reviewer", False)]
+    path = call("labels", "users", "invite", "--role", "admin", "--db", db)
+    assert re.fullmatch(r"/join/[\w-]{43}\n", path.out) and "goes after the app's address" in path.err
+    link = call("labels", "users", "invite", "--db", db, "--origin", "https://labels.example.org/")
+    assert re.fullmatch(r"https://labels\.example\.org/join/[\w-]{43}\n", link.out) and link.err == ""
+
+
+def test_accounts_of_an_openid_provider(db: Path) -> None:
+    added = call("labels", "users", "add", "Zoe", "--oidc", "Zoe@Example.org", "--db", db)
+    assert (added.code, added.out[:17]) == (0, "zoe is annotator,")
+    assert call("labels", "users", "add", "yan", "--oidc", "yan@example.org", "--db", db).code == 0
+    taken = call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db)
+    assert taken.code == 1 and "is the e-mail of zoe already" in taken.err
+    assert call("labels", "users", "change", "zoe", "--oidc", "", "--db", db).code == 0
+    assert call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["verify", "--db", "none.db"], 3, "there is no label database here"),
+        (["export", "o.jsonl", "--project", "q", "--db", "l.db"], 3, "no project `q`"),
+        (["export", "o.jsonl", "--project", "p", "--db", "l.db", "--shape", "rankins"], 2, "did you mean `rankings`"),
+        (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--shape", "x"], 2, "argilla"),
+        (["users", "add", "x", "--role", "boss", "--db", "l.db"], 2, "annotator, reviewer, admin"),
+        (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "nobody called nobody"),
+        (["users", "add", "x", "--oidc", "x", "--db", "l.db"], 1, "no e-mail"),
+        (["users", "change", "nobody", "--oidc", "x@y", "--db", "l.db"], 1, "nobody called nobody"),
+        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read"),
+        (["users", "invite", "--origin", "labels.example.org", "--db", "l.db"], 2, "is no origin"),
+        (["verify", "--db", "mysql://x/y"], 2, "no support for mysql"),
+    ],
+)
+def test_mistakes(db: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str) -> None:
+    monkeypatch.chdir(db.parent)
+    outcome = call("labels", *words)
+    assert outcome.code == code and said in outcome.err and "Traceback" not in outcome.err
+
+
+def test_the_database_may_be_named_once(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALIGN_LABELS", str(db))
+    assert call("labels", "verify").code == 0
+
+
+def test_the_default_place_is_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file = write(tmp_path / "a.jsonl", [answers_row(0)])
+    assert call("labels", "import", file, "--project", "p").code == 0
+    assert (tmp_path / "data" / "align" / "labels.db").stat().st_mode & 0o077 == 0
+
+
+def test_no_command_imports_torch_or_gradio(db: Path) -> None:
+    code = (
+        "import sys; from align.cli import _main; "
+        f"code = _main(['labels', 'export', 'x.jsonl', '--project', 'p', '--db', {json.dumps(str(db))}]); "
+        "heavy = {'torch', 'transformers', 'gradio', 'matplotlib', 'sklearn', 'fastapi'} & set(sys.modules); "
+        "sys.exit(code or f'{heavy} imported' if heavy else code)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=db.parent, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,120 @@
+"""What an import says and does about files and rows it does not take, and about tests and equal answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labeling_app.incoming import import_labels
+from labeling_app.projects import get_project, list_projects, make_project
+from labeling_app.saving import Options
+from labeling_app.store.care import verify
+from labeling_app.store.database import Store, open_store
+from tests.labeling_app.world import answers_row, write
+from tests.runs import ROOT, call
+
+ARGILLA = {"id": "1", "fields": {"prompt": "q", "answer-1": "a", "answer-2": "b"}, "metadata": {}, "responses": []}
+LABEL_STUDIO = {"data": {"prompt": "q", "answers": []}, "annotations": []}
+
+
+def test_a_file_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    db, bad = tmp_path / "new" / "l.db", write(tmp_path / "bad.jsonl", [answers_row(0), answers_row(1, count=1)])
+    assert call("labels", "import", bad, "--project", "p", "--db", db).code == 3
+    assert not db.parent.exists()
+    call("labels", "import", write(tmp_path / "good.jsonl", [answers_row(0)]), "--project", "good", "--db", db)
+    assert call("labels", "import", bad, "--project", "p", "--db", db).code == 3
+    assert call("label", bad, "--db", db).code == 3
+    store = open_store(db)
+    assert [project.slug for project in list_projects(store)] == ["good"]
+    store.close()
+
+
+def test_rows_that_nobody_can_rank_are_left_out_if_that_is_wished(tmp_path: Path) -> None:
+    rows = [answers_row(0), answers_row(1, count=1), answers_row(2), answers_row(3, count=12)]
+    file = write(tmp_path / "a.jsonl", rows)
+    file.write_text(file.read_text() + "{broken\n" + json.dumps(answers_row(4)) + "\n")
+    command = ["labels", "import", file, "--project", "p", "--db", tmp_path / "l.db", "--kind", "answers"]
+    stopped = call(*command)
+    assert stopped.code == 3
+    assert "there is 1 answer, and people can rank 2 to 9" in stopped.err and "--broken drop" in stopped.err
+    outcome = call(*command, "--broken", "drop")
+    assert outcome.out.splitlines()[:2] == ["p: 3 items and 0 rankings added; 0 there already", "3 rows left out:"]
+    told = [line.split("a.jsonl:")[1].split(",")[0].split(":")[0] for line in outcome.out.splitlines()[2:]]
+    assert told == ["2", "4", "5"]
+
+
+def test_rows_of_one_line_are_left_out_one_by_one(store: Store, tmp_path: Path) -> None:
+    """A JSON array on one line: what is broken there is one of its rows, not the line."""
+    responses = [{"user_id": "u", "values": {"ranking": {"value": ["answer-1", "answer-2"]}}}]
+    nobody = [{"user_id": None, "values": {"ranking": {"value": ["answer-1", "answer-2"]}}}]
+    file = tmp_path / "theirs.json"
+    file.write_text(json.dumps([ARGILLA | {"responses": nobody}, ARGILLA | {"responses": responses}]))
+    project = make_project(store, "p")
+    done = import_labels(store, project, file, Options(shape="argilla", broken="drop"))
+    assert (done.rankings, len(done.left_out)) == (1, 1) and "nobody is named" in done.left_out[0]
+
+
+def test_a_file_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [answers_row(1, count=1)])
+    outcome = call("labels", "import", file, "--project", "p", "--db", tmp_path / "l.db", "--broken", "drop")
+    assert outcome.code == 3 and "there is 1 answer" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "shape"),
+    [
+        ("a.json", json.dumps([ARGILLA]), "argilla"),
+        ("l.json", json.dumps([LABEL_STUDIO]), "label-studio"),
+        ("c.csv", "ranking,annotator\n", "csv"),
+    ],
+)
+def test_a_file_of_another_tool_is_told_by_its_look(tmp_path: Path, name: str, text: str, shape: str) -> None:
+    (tmp_path / name).write_text(text)
+    for more in ([], ["--kind", "rankings"]):
+        outcome = call("labels", "import", tmp_path / name, "--project", "p", "--db", tmp_path / "l.db", *more)
+        assert outcome.code == 3 and f"{name} --project NAME --shape {shape}" in outcome.err
+
+
+def test_a_kind_that_cannot_be_told_is_asked_for_by_this_command(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.jsonl", [{"what": 1}])
+    outcome = call("labels", "import", file, "--project", "p", "--db", tmp_path / "l.db")
+    assert outcome.code == 3 and "say it: --kind KIND" in outcome.err and "data check" not in outcome.err
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "quickstart").mkdir()
+    outcome = call("label", tmp_path / "quickstrt", "--db", tmp_path / "l.db")
+    assert outcome.code == 3 and "there is no such file or folder" in outcome.err
+    assert f"did you mean `{tmp_path / 'quickstart'}`?" in outcome.err
+
+
+def test_equal_answers_are_counted(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [answers_row(0), answers_row(1)]
+    rows[1]["answers"][3]["text"] = rows[1]["answers"][0]["text"]
+    outcome = call("labels", "import", write(tmp_path / "a.jsonl", rows), "--project", "p", "--db", tmp_path / "l.db")
+    assert outcome.out.splitlines()[1] == "note: in 1 row two answers have the same text; people can tie them"
+
+
+def test_tests_are_counted_and_need_no_annotator(tmp_path: Path) -> None:
+    """Of three rows one is new to the project; the same file again changes nothing."""
+    command = ["--project", "p", "--db", tmp_path / "l.db"]
+    call("labels", "import", write(tmp_path / "a.jsonl", [answers_row(n) for n in range(2)]), *command)
+    gold = write(tmp_path / "g.jsonl", [answers_row(n) | {"ranks": [1, 2, 3, 4]} for n in range(3)])
+    first = call("labels", "import", gold, *command, "--gold")
+    assert first.out == "p: 3 items became test questions (1 of them new); 0 there already\n"
+    again = call("labels", "import", gold, *command, "--gold")
+    assert again.out == "p: 0 items and 0 rankings added; 3 there already\n"
+    without = call("labels", "import", gold, *command)
+    assert without.code == 3 and "`annotator` is missing" in without.err
+
+
+def test_the_gold_row_of_the_readme_is_one(store: Store, tmp_path: Path) -> None:
+    (row,) = re.findall(r'^    (\{"prompt": .*"ranks": .*\})$', (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    file = write(tmp_path / "gold.jsonl", [json.loads(row)])
+    assert import_labels(store, make_project(store, "p"), file, Options(gold=True)).gold == 1
+    assert get_project(store, "p").states == {"gold": 1}
+    assert verify(store).faults == ()

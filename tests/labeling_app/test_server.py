@@ -1,0 +1,170 @@
+"""The login pages over HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import HTTPException, Request
+from fastapi.testclient import TestClient
+
+from align.errors import RecipeError
+from labeling_app import people
+from labeling_app.people import change_person, create_person, invite
+from labeling_app.server import HEADERS, create_app, user_of
+from labeling_app.serving import Address, build
+from labeling_app.store.database import Store
+
+HERE = "http://testserver"
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def client(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The application with a page that only those who are logged in may see."""
+    from argon2 import PasswordHasher
+
+    monkeypatch.setattr(people, "_hasher", PasswordHasher(time_cost=1, memory_cost=64))
+    people._nobody.cache_clear()
+    app = create_app(store, origins=[HERE])
+
+    user_behind = user_of(store)
+
+    @app.get("/app")
+    def page(request: Request) -> str:
+        user = user_behind(request)
+        if user is None:
+            raise HTTPException(401)
+        return user
+
+    create_person(store, "ann", PASSWORD)
+    with TestClient(app, base_url=HERE, follow_redirects=False) as client:
+        yield client
+
+
+def form_of(page: str) -> str:
+    found = re.search(r'name="form" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def enter(client: TestClient, path: str = "/login", **fields: str) -> Any:
+    data = {"name": "ann", "password": PASSWORD, "form": form_of(client.get(path).text), **fields}
+    return client.post(path, data=data, headers={"origin": HERE})
+
+
+def test_in_and_out(client: TestClient) -> None:
+    assert client.get("/app").status_code == 401
+    answer = enter(client)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/app")
+    cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith("align_session"))
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie
+    assert client.get("/app").json() == "ann"
+    assert client.post("/logout", headers={"origin": HERE}).headers["location"] == "/login"
+    assert client.get("/app").status_code == 401
+
+
+def test_over_https_cookies_are_secure(store: Store) -> None:
+    with TestClient(create_app(store, origins=["https://labels.example"]), base_url="https://labels.example") as client:
+        cookie = client.get("/login").headers["set-cookie"]
+    assert cookie.startswith("__Host-align_form=") and "Secure" in cookie
+
+
+def test_a_wrong_password(client: TestClient) -> None:
+    answer = enter(client, password="wrong password")
+    assert answer.status_code == 401 and "Name or password is wrong." in answer.text
+    assert 'role="alert"' in answer.text and "wrong password" not in answer.text
+
+
+def test_too_many_attempts(client: TestClient) -> None:
+    codes = [enter(client, password="guess").status_code for _ in range(6)]
+    assert codes == [401] * 5 + [429]
+    assert "Too many attempts" in enter(client).text
+
+
+@pytest.mark.parametrize("form", ["", "made-up", "é"])
+def test_a_form_of_another_site(client: TestClient, form: str) -> None:
+    assert enter(client, form=form).status_code == 403
+    assert client.get("/app").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"},
+     {"sec-fetch-site": "same-site"}, {"referer": "https://evil.example/x"}],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/login", "/logout", "/join/x", "/app/anything"])
+def test_nothing_is_done_for_another_site(client: TestClient, path: str, headers: dict[str, str]) -> None:
+    enter(client)
+    assert client.post(path, headers=headers, data={"x": "y"}).status_code == 403
+    assert client.get("/app").status_code == 200
+
+
+def test_no_other_origin_may_read(client: TestClient) -> None:
+    answer = client.get("/login", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/login", "/join/x", "/app", "/nothing-here"])
+def test_headers_are_on_every_answer(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    policy = answer.headers["content-security-policy"]
+    assert "http:" not in policy and "https:" not in policy and "*" not in policy
+
+
+def test_an_invitation(client: TestClient, store: Store) -> None:
+    path = f"/join/{invite(store)}"
+    answer = enter(client, path, name="bob")
+    assert answer.status_code == 303 and client.get("/app").json() == "bob"
+    answer = client.get(path)
+    assert answer.status_code == 404 and "This invitation was used" in answer.text
+    assert "<form" not in answer.text and '<a href="/login">Log in</a>' in answer.text
+
+
+def test_a_name_is_never_markup(client: TestClient) -> None:
+    answer = enter(client, name='"><script>alert(1)</script>')
+    assert "<script>" not in answer.text and "&lt;script&gt;" in answer.text
+
+
+def test_a_name_that_cannot_be_stored(client: TestClient) -> None:
+    assert enter(client, name="a\x00b").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("accept", "title"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.8", "登录"),
+        ("en-GB", "Log in"),
+        ("de,zh;q=0.5", "登录"),
+        ("de", "Log in"),
+        ("", "Log in"),
+    ],
+)
+def test_the_browsers_language(client: TestClient, accept: str, title: str) -> None:
+    page = client.get("/login", headers={"accept-language": accept}).text
+    assert f"<h1>{title}</h1>" in page
+
+
+def test_no_page_describes_the_endpoints(client: TestClient) -> None:
+    assert [client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
+
+
+def test_an_address_elsewhere_demands_accounts(store: Store) -> None:
+    """A proxy on this machine passes on what everybody sends: that it listens here alone says nothing then."""
+    assert Address().alone and Address(origins=("http://localhost:9000",)).alone
+    with pytest.raises(RecipeError, match="needs accounts"):
+        build(store, Address(origins=("https://labels.example.org",)))
+
+
+def test_a_page_for_reviewers(client: TestClient, store: Store) -> None:
+    enter(client)
+    for path in ("/app/quality", "/app/quality/?project=p"):
+        answer = client.get(path, headers={"accept": "text/html"})
+        assert answer.status_code == 403 and "This page is for reviewers" in answer.text
+        assert "<form" not in answer.text and ">Back to ranking</a>" in answer.text
+    assert '"/app?project=p"' in answer.text
+    change_person(store, "ann", role="reviewer")
+    assert client.get("/app/quality", headers={"accept": "text/html"}).status_code == 404  # no page is mounted here

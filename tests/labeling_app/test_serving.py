@@ -1,0 +1,67 @@
+"""What `align label` makes of its options, and what it says when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from align.errors import RecipeError
+from labeling_app.oidc.settings import Settings
+from labeling_app.people import create_person, local_person
+from labeling_app.serving import Address, checked_origin, told_of, who_labels
+from labeling_app.store.database import Store
+from tests.labeling_app.openid import OpenId, listening
+from tests.runs import call
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://labels.example.org", "https://labels.example.org"),
+        ("https://Labels.Example.org/", "https://labels.example.org"),
+        ("https://labels.example.org:443", "https://labels.example.org"),
+        ("http://labels.example.org:8443", "http://labels.example.org:8443"),
+        ("http://[::1]:7860", "http://[::1]:7860"),
+    ],
+)
+def test_an_origin_is_as_browsers_send_it(given: str, origin: str) -> None:
+    assert checked_origin(given) == origin
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["labels.example.org", "labels.example.org:80", "http://labels.example.org/sub/", "http://", "ftp://labels",
+     "http://x?y", "http://x#y", "http://ann@x", "http://x:99999", "http://[x", "*", "/", "null"],
+)  # fmt: skip
+def test_what_is_no_origin(given: str) -> None:
+    with pytest.raises(RecipeError, match="is no origin") as caught:
+        checked_origin(given)
+    assert "without a path" in caught.value.allowed
+
+
+def test_the_command_checks_its_origins(tmp_path: Path) -> None:
+    outcome = call("label", "--accounts", "--db", tmp_path / "l.db", "--origin", "labels.example.org")
+    assert outcome.code == 2 and "`labels.example.org` is no origin" in outcome.err
+
+
+def test_a_provider_that_does_not_answer_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    told_of(Settings("http://127.0.0.1:1", "labels", "secret", "Our house"))
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.startswith("http://127.0.0.1:1 gives no usable answer (")
+    assert "login by Our house will not work until it does" in said and "secret" not in said
+    provider = OpenId()
+    with listening(provider.app(), provider.port):
+        told_of(provider.settings)
+        assert capsys.readouterr().out == ""
+        told_of(Settings(provider.issuer + "/other", "labels", "secret", "Our house"))
+    assert "gives no usable answer" in capsys.readouterr().out
+
+
+def test_who_labels_is_said_as_it_is(store: Store) -> None:
+    local_person(store)
+    assert who_labels(store, Address(accounts=True)) == []
+    assert "no accounts:" in who_labels(store, Address())[0]
+    create_person(store, "ann", "correct horse battery")
+    (said,) = who_labels(store, Address())
+    assert "no accounts" not in said and "--accounts for the accounts that there are" in said
