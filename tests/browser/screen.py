@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import TimeoutError
@@ -166,6 +167,17 @@ class Screen:
         box = self.page.locator("dialog[open]")
         box.wait_for()
         return box
+
+    def intercept(self, pattern: str, handler: Callable[[Any], object]) -> None:
+        """Have `handler` decide on requests of this pattern, from now on.
+
+        Chromium says that it intercepts a moment before it does: a request that follows at once may slip through. So
+        one is sent that only an interception answers, until it is answered.
+        """
+        self.page.route(pattern, handler)
+        self.page.route("**/intercepted", lambda route: route.fulfill(status=204))
+        while self.page.evaluate("async () => (await fetch('/intercepted')).status") != 204:
+            self.page.wait_for_timeout(20)
 
     def alert(self) -> str:
         """What the page complains of, once it does."""

@@ -31,6 +31,12 @@ def kept(page: Screen) -> None:
     page.page.wait_for_function("() => !Object.keys(sessionStorage).some((name) => name.startsWith('align-'))")
 
 
+def swallowed(route: Any) -> None:
+    """The server gets the request, and the page no answer."""
+    route.fetch()
+    route.abort()
+
+
 def test_two_tabs_of_one_person(screen: Show, served: Served) -> None:
     one = screen(served.project(items(3)))
     one.press("Shift+ArrowDown")
@@ -72,7 +78,7 @@ def test_the_newest_draft_is_shown(screen: Show, served: Served) -> None:
 def test_a_late_draft_complains_of_nothing(screen: Show, served: Served) -> None:
     page = screen(served.project(items(3)))
     held: list[Any] = []
-    page.page.route("**/api/v1/draft", lambda route: held.append(route))
+    page.intercept("**/api/v1/draft", lambda route: held.append(route))
     page.press("Shift+ArrowDown")
     while not held:
         page.page.wait_for_timeout(50)
@@ -87,14 +93,9 @@ def test_a_late_draft_complains_of_nothing(screen: Show, served: Served) -> None
 def test_the_answer_is_lost_and_the_work_goes_on(screen: Show, served: Served) -> None:
     """What was changed after a submission whose answer never came does not pass for what was saved."""
     page = screen(served.project(items(2)))
-
-    def swallowed(route: Any) -> None:
-        route.fetch()
-        route.abort()
-
     page.press("Shift+ArrowDown")
     first, lease = page.ranks(), page.lease
-    page.page.route("**/submit*", swallowed)
+    page.intercept("**/submit*", swallowed)
     page.press("Enter")
     page.page.locator(".ar-alert", has_text="The server does not answer.").wait_for()
     page.page.unroute("**/submit*")
@@ -114,7 +115,7 @@ def test_the_answer_is_lost_and_it_is_sent_again(screen: Show, served: Served) -
     page = screen(served.project(items(2)))
     page.press("Shift+ArrowDown")
     before = page.lease
-    page.page.route("**/submit*", lambda route: (route.fetch(), route.abort()))
+    page.intercept("**/submit*", swallowed)
     page.press("Enter")
     page.page.locator(".ar-alert", has_text="The server does not answer.").wait_for()
     page.page.unroute("**/submit*")
