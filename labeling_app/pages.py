@@ -37,6 +37,8 @@ GRACE_SECONDS = 2
 """How long a server that is stopped waits for answers under way; every open page holds one that never ends."""
 KEPT_OPEN_SECONDS = 75
 """How long a connection waits for its next request: longer than people look at an item, and than proxies wait (60)."""
+QUEUE_SECONDS = 5
+"""How often Gradio's queue looks whether there is something in it."""
 
 
 def mount_pages(app: FastAPI, store: Store, only: Person | None = None) -> FastAPI:
@@ -110,6 +112,8 @@ def _page(name: str) -> Any:
             padding=False,
             container=False,
         )
+    # The pages send nothing through Gradio's queue, which looks for work a thousand times a second.
+    page._queue.sleep_when_free = page._queue.progress_update_sleep_when_free = QUEUE_SECONDS
     return page
 
 

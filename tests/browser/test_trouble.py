@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import delete, event
 
@@ -121,7 +123,15 @@ def test_logging_out(screen: Show, served: Served) -> None:
     assert page.page.url.startswith(f"{served.url}/login")
 
 
-def test_align_label_ends_while_a_page_is_open(tmp_path: Path, context: Callable[..., Any]) -> None:
+def busy(process: int, seconds: float) -> float:
+    """Share of a core that a process takes."""
+    before = psutil.Process(process).cpu_times()
+    time.sleep(seconds)
+    after = psutil.Process(process).cpu_times()
+    return (after.user - before.user + after.system - before.system) / seconds
+
+
+def test_align_label_rests_and_ends_while_a_page_is_open(tmp_path: Path, context: Callable[..., Any]) -> None:
     file, port = write(tmp_path / "answers.jsonl", [row("Which one?", FOUR)]), free_port()
     words = ["label", str(file), "--db", str(tmp_path / "labels.db"), "--port", str(port)]
     command = [sys.executable, "-m", "align.cli", *words]
@@ -133,6 +143,7 @@ def test_align_label_ends_while_a_page_is_open(tmp_path: Path, context: Callable
             page = context().new_page()
             page.goto(f"http://127.0.0.1:{port}/app?project=answers", wait_until="commit")
             page.locator(".ar[data-ready] .ar-card").first.wait_for()
+            assert min(busy(process.pid, 2) for _ in range(5)) < 0.02  # Gradio's queue alone took 5 %
             process.send_signal(signal.SIGINT)
             process.wait(PATIENCE)
         finally:
