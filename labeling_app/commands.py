@@ -128,8 +128,8 @@ def restore(
     from labeling_app.store.care import restore as put_back
     from labeling_app.store.database import default_place
 
-    store = put_back(path, db or default_place(), replace=replace)
-    typer.echo(f"restored to {store.place}")
+    store, kept = put_back(path, db or default_place(), replace=replace)
+    typer.echo(f"restored to {store.place}" + (f"; what was there is {kept} now" if kept else ""))
     store.close()
 
 

@@ -5,17 +5,19 @@ SQLite is backed up by `VACUUM INTO`, which takes a consistent copy while people
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, func, select, text
+from sqlalchemy import URL, create_engine, func, inspect, select, text
 from sqlalchemy.orm import Session, aliased
 
 from align.errors import DataError, SystemLimit
-from labeling_app.store.database import Store, open_store, told, url_of
+from labeling_app.store.database import Store, open_store, place_of, told, url_of
 from labeling_app.store.events import broken_link
 from labeling_app.store.models import APPEND_ONLY, Event, Item, Lease, RankingRow
 
@@ -51,39 +53,38 @@ def backup(store: Store, path: Path) -> Path:
     return path
 
 
-def restore(backup_file: Path, where: str, *, replace: bool = False) -> Store:
-    """Open the database at `where` as the backup has it.
+def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[Store, Path | None]:
+    """Open the database at `where` as the backup has it; and the file that keeps the SQLite database that was there.
 
-    A SQLite backup is checked before it takes anything's place; with `replace`, the database that was there is kept
-    beside it as NAME.before-restore. Raises DataError for a file that is no backup, SystemLimit if a database is there.
+    A SQLite backup is checked before it takes anything's place. Raises DataError for a file that is no backup,
+    SystemLimit if a database is there and `replace` is not said, or if another process has it open.
     """
     if not backup_file.is_file():
         raise DataError("there is no such backup", where=str(backup_file), remedy="name a file made by labels backup")
     url = url_of(where)
+    if not replace and _is_there(url):
+        raise SystemLimit(
+            "there is a label database already", where=place_of(url), remedy="restore elsewhere, or add --replace"
+        )
     if url.get_backend_name() != "sqlite":
         options = ["--clean", "--if-exists"] if replace else ["--exit-on-error"]
         _run(["pg_restore", "--no-owner", "--single-transaction", *options, str(backup_file)], url)
-        return open_store(where, create=False)
+        return open_store(where, create=False), None
     path = Path(url.database or "")
-    if path.exists() and not replace:
-        raise SystemLimit(
-            "there is a label database already", where=str(path), remedy="restore elsewhere, or add --replace"
-        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(backup_file, temporary)
         temporary.chmod(0o600)
         _checked_copy(temporary, backup_file)
-        if path.exists():
-            _set_aside(path)
+        kept = _set_aside(path) if path.exists() else None
         os.replace(temporary, path)
     except OSError as error:
         raise SystemLimit(f"the backup cannot be restored: {error.strerror}", where=str(path)) from None
     finally:
         for suffix in ("", "-wal", "-shm"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-    return open_store(path, create=False)
+    return open_store(path, create=False), kept
 
 
 def verify(store: Store) -> Verified:
@@ -110,8 +111,23 @@ def _sqlite_copy(store: Store, path: Path) -> None:
         os.fsync(copied.fileno())
 
 
+def _is_there(url: URL) -> bool:
+    if url.get_backend_name() == "sqlite":
+        return Path(url.database or "").exists()
+    engine = create_engine(url)
+    try:
+        with told(place_of(url)):
+            return bool(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
 def _checked_copy(copy: Path, backup_file: Path) -> None:
-    store = open_store(copy, create=False)
+    try:
+        store = open_store(copy, create=False)
+    except DataError as error:
+        remedy = "name a file made by labels backup"
+        raise DataError(f"this is no backup: {error.found}", where=str(backup_file), remedy=remedy) from None
     try:
         faults = verify(store).faults
         # All of it into the one file, before that is renamed.
@@ -125,17 +141,36 @@ def _checked_copy(copy: Path, backup_file: Path) -> None:
         raise DataError(f"the backup is damaged: {faults[0]}", where=str(backup_file), remedy="restore an older backup")
 
 
-def _set_aside(path: Path) -> None:
-    """Move a database away with its log, in which the last labels may be."""
-    kept = path.with_name(path.name + ".before-restore")
-    store = open_store(path, create=False)
+def _set_aside(path: Path) -> Path:
+    """Keep a database under another name of its own, damaged or not, with its log if that could not be merged."""
+    _close_log(path)
+    names = (f"{path.name}.before-restore{number or ''}" for number in itertools.count())
+    kept = next(other for name in names if not (other := path.with_name(name)).exists())
     try:
-        kept.unlink(missing_ok=True)
-        _sqlite_copy(store, kept)
-    finally:
-        store.close()
+        os.link(path, kept)  # so that there is a database at every moment
+    except OSError:
+        os.rename(path, kept)  # on a disk without links
     for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        if (log := path.with_name(path.name + suffix)).exists():
+            os.replace(log, kept.with_name(kept.name + suffix))
+    return kept
+
+
+def _close_log(path: Path) -> None:
+    """Merge a file's log into it, which only who is alone may: what another process saved later would be nowhere."""
+    connection = sqlite3.connect(path, timeout=1, isolation_level=None)
+    try:
+        alone = connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == "delete"
+    except sqlite3.DatabaseError as error:
+        alone = "locked" not in str(error)  # else it is damaged, and kept as it is
+    finally:
+        connection.close()
+    if not alone:
+        raise SystemLimit(
+            "another process has this label database open, and what people save there would be lost",
+            where=str(path),
+            remedy="stop it (align label, align run --wait), then restore again",
+        )
 
 
 def _file_faults(store: Store, session: Session) -> list[str]:

@@ -24,7 +24,7 @@ def test_a_backup_holds_what_was_there_while_people_work(store: Store, tmp_path:
         session.execute(text("SELECT count(*) FROM ranking")).scalar()
         copy = backup(store, tmp_path / "copy.db")
     ranked(store, ann, project)
-    restored = restore(copy, str(tmp_path / "restored.db"))
+    restored, _ = restore(copy, str(tmp_path / "restored.db"))
     assert verify(restored).rankings == 1 and verify(store).rankings == 2
     assert verify(restored).faults == ()
     next_item(restored, ann, project.id)
@@ -39,12 +39,39 @@ def test_restoring_in_place_keeps_what_was_there(store: Store, tmp_path: Path) -
     where = str(tmp_path / "labels.db")
     with pytest.raises(SystemLimit, match="there is a label database already"):
         restore(copy, where)
+    for name, rankings in (("labels.db.before-restore", 1), ("labels.db.before-restore1", 0)):
+        store.close()
+        store, kept = restore(copy, where, replace=True)
+        assert verify(store).rankings == 0
+        assert kept == tmp_path / name and kept.stat().st_mode & 0o077 == 0
+        before = open_store(kept, create=False)
+        assert verify(before).rankings == rankings  # which was in the log beside the file
+        before.close()
     store.close()
-    restored = restore(copy, where, replace=True)
-    assert verify(restored).rankings == 0
-    kept = open_store(f"{where}.before-restore", create=False)
-    assert verify(kept).rankings == 1  # which was in the log beside the file
-    kept.close()
+
+
+def test_nothing_is_restored_under_a_server_that_is_at_work(store: Store, tmp_path: Path) -> None:
+    """It would go on saving into a file that has no name any more."""
+    project, ann = made(store, tmp_path), person(store, "ann")
+    copy = backup(store, tmp_path / "copy.db")
+    ranked(store, ann, project)
+    with pytest.raises(SystemLimit, match="another process has this label database open"):
+        restore(copy, str(tmp_path / "labels.db"), replace=True)
+    ranked(store, ann, project)
+    assert verify(store).rankings == 2 and verify(store).faults == ()
+    assert not list(tmp_path.glob("*before-restore*")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("spoil", [b"\xff" * 4096, b""], ids=["bytes", "empty"])
+def test_a_damaged_database_is_replaced_and_kept(store: Store, tmp_path: Path, spoil: bytes) -> None:
+    made(store, tmp_path, items=50)
+    copy = backup(store, tmp_path / "copy.db")
+    store.close()
+    path = tmp_path / "labels.db"
+    bad = path.read_bytes()[:4096] + spoil if spoil else b""
+    path.write_bytes(bad)
+    restored, kept = restore(copy, str(path), replace=True)
+    assert verify(restored).items == 50 and kept is not None and kept.read_bytes() == bad
     restored.close()
 
 
@@ -55,7 +82,10 @@ def test_a_server_is_backed_up_and_restored(new_database: Any, tmp_path: Path) -
     project = made(store, tmp_path)
     ranked(store, person(store, "ann"), project)
     first = export(store, project, tmp_path / "one.jsonl")
-    restored = restore(backup(store, tmp_path / "copy.dump"), new_database())
+    place, copy = new_database(), backup(store, tmp_path / "copy.dump")
+    restored, _ = restore(copy, place)
+    with pytest.raises(SystemLimit, match="there is a label database already"):
+        restore(copy, place)
     assert export(restored, project, tmp_path / "two.jsonl").sha256 == first.sha256
     assert verify(restored).faults == ()
     restored.close()
@@ -86,7 +116,7 @@ def text_file(copy: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(damaged, "damaged"), (changed, "damaged: 1 triggers"), (text_file, "no label database"),
+    [(damaged, "damaged"), (changed, "damaged: 1 triggers"), (text_file, "this is no backup: this is no label"),
      (lambda copy: copy.with_name("gone.db"), "no such backup")],
     ids=["bytes", "log", "text", "missing"],
 )  # fmt: skip
