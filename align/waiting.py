@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from align.artifacts import WAITING, Artifact, read_artifact
+from align.artifacts import MANIFEST, WAITING, Artifact, read_artifact
 from align.contract import HELDOUT, TRAIN
 from align.data.files import write_bytes
 from align.errors import AlignError, DataError, RecipeError, SystemLimit
@@ -293,8 +293,11 @@ def _waiting(ask: Ask, found: judge.Progress, voices: int) -> Waiting:
 
 
 def _command(ask: Ask) -> str:
-    """The command that goes on, for a shell of which nothing is known."""
-    return desks.in_shell(ask.desk, _words(ask.loaded, ask.partial.parent))
+    """The command that goes on, for a shell of which nothing is known. A stage that is sealed goes on if asked to."""
+    run = ask.partial.parent
+    sealed = (run / ask.stage.name / MANIFEST).exists() and read_artifact(run / ask.stage.name).manifest.key
+    words = _again(ask.loaded, ask.stage, run) if sealed == ask.step.key else _words(ask.loaded, run)
+    return desks.in_shell(ask.desk, words)
 
 
 def _again(loaded: Loaded, stage: StageBase, run: Path) -> list[str]:

@@ -187,7 +187,9 @@ def test_labels_taken_back_leave_the_older_stage_until_there_are_enough(asked: A
     undo(store, account(store, "ann"), get_project(store, PROJECT).id)
     store.close()
     assert asked.step()["why"].startswith("1 ranking taken back or changed since it was sealed; to take them: ")
-    assert asked.align("run", "--again", "rankings").code == 7
+    again = asked.align("run", "--again", "rankings")
+    then = f"then:       align run {asked.recipe} --runs {asked.run.parent} --again rankings\n"
+    assert again.code == 7 and then in again.out
     assert (asked.run / "rankings.partial").is_dir() and asked.manifest == before
     done = asked.align("run", "--json")
     assert (done.code, done.json["ran"], asked.manifest) == (0, [], before)
