@@ -24,13 +24,14 @@ from starlette.background import BackgroundTask
 
 from align.errors import AlignError, SystemLimit
 from labeling_app import labels, outgoing, queue
+from labeling_app.described import NEXT, REFUSED, SAVED, Described
 from labeling_app.errors import NoProject, Refused
 from labeling_app.people import Person, set_locale
 from labeling_app.projects import get_project, list_projects, project_id
 from labeling_app.recent import Figures
 from labeling_app.rendering import safe_html
 from labeling_app.store.database import Store
-from labeling_app.submission import Skip, Submission, parsed
+from labeling_app.submission import LEASE, Skip, Submission, parsed
 from labeling_app.views import ItemView, Task
 
 STATUS = {
@@ -40,23 +41,33 @@ STATUS = {
 """Code of a refusal → HTTP status; 400 for others."""
 
 PersonOf = Callable[[Request], Person | None]
-Sent = Annotated[dict[str, Any], Body()]
+SentRanking = Annotated[dict[str, Any], Described(Submission), Body()]
+SentSkip = Annotated[dict[str, Any], Described(Skip), Body()]
 Slug = Annotated[str, InPath(max_length=100, pattern=r"^[^\x00]+$")]
 Number = Annotated[int, Query(ge=0, le=2**31 - 1)]
 """A row's number or version, as far as any database counts."""
 
 
+def _example(**values: Any) -> dict[str, Any]:
+    return {"examples": [values]}
+
+
 class LeaseName(BaseModel):
     """Which item a request is about."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, json_schema_extra=_example(lease=LEASE))
+
     lease: str
+    """`item.lease`, as `next` told it."""
 
 
 class DraftSent(LeaseName):
-    """What a person has done so far, in the page's own form."""
+    """What a person has done so far with an item."""
+
+    model_config = ConfigDict(json_schema_extra=_example(lease=LEASE, body={"note": "a2 is better so far"}))
 
     body: Any
+    """Any JSON; `item.draft` of the same item is this again, and the page passes over what is not in its own form."""
 
 
 class Locale(BaseModel):
@@ -80,7 +91,7 @@ def add_api(app: FastAPI, store: Store, person_of: PersonOf) -> None:
 
     # Made by hand, because the annotations of handlers inside a function are not resolved by name.
     who: Any = Depends(me)
-    router = APIRouter(prefix="/api/v1")
+    router = APIRouter(prefix="/api/v1", responses=REFUSED)
     _add_reading(router, store, who)
     _add_work(router, store, who)
     _add_exports(router, store, who)
@@ -108,7 +119,10 @@ def _unfit(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])[:200]
-    return _said(request, Refused("bad-text", first["msg"], where=where, remedy="see /api"))
+    # A body of another type, or of none, comes here as bytes, and its message speaks of dictionaries.
+    unread = first["loc"] == ("body",) and isinstance(first["input"], bytes)
+    remedy = "send content-type: application/json; see /api" if unread else "see /api"
+    return _said(request, Refused("bad-text", first["msg"], where=where, remedy=remedy))
 
 
 def _add_reading(router: APIRouter, store: Store, who: Any) -> None:
@@ -132,16 +146,18 @@ def _add_reading(router: APIRouter, store: Store, who: Any) -> None:
 
 
 def _add_work(router: APIRouter, store: Store, who: Any) -> None:
-    @router.post("/projects/{slug:path}/next", summary="Lease the next item, or the one that is open")
+    @router.post("/projects/{slug:path}/next", summary="Lease the next item, or the one that is open", responses=NEXT)
     def next_item(slug: Slug, task: Task = "rank", item: Number | None = None, person: Person = who) -> Response:
         return _told(_shown_next(queue.next_item(store, person, project_id(store, slug), task, item)))
 
-    @router.post("/projects/{slug:path}/submit", summary="Save a ranking; answers with the next item")
-    def submit(slug: Slug, sent: Sent, task: Task = "rank", person: Person = who) -> Response:
+    @router.post("/projects/{slug:path}/submit", summary="Save a ranking; answers with the next item", responses=SAVED)
+    def submit(slug: Slug, sent: SentRanking, task: Task = "rank", person: Person = who) -> Response:
         return _told(_saved(store, person, parsed(Submission, sent), slug, task))
 
-    @router.post("/projects/{slug:path}/skip", summary="Leave an item to others; answers with the next")
-    def skip(slug: Slug, sent: Sent, task: Task = "rank", person: Person = who) -> Response:
+    @router.post(
+        "/projects/{slug:path}/skip", summary="Leave an item to others; answers with the next", responses=SAVED
+    )
+    def skip(slug: Slug, sent: SentSkip, task: Task = "rank", person: Person = who) -> Response:
         return _told(_saved(store, person, parsed(Skip, sent), slug, task))
 
     @router.post("/projects/{slug:path}/undo", summary="Take back the last submission; answers with its item")

@@ -17,16 +17,37 @@ Words = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 Key = Annotated[str, StringConstraints(pattern=r"^a[1-9]\d?$")]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+LEASE = "0123456789abcdef0123456789abcdef"
+_CLOSING = {"lease": LEASE, "token": "9f86d081884c7d659a2feaa0c55ad015"}
+SUBMISSION: dict[str, Any] = {**_CLOSING, "ranks": {"a1": 2, "a2": 1}, "moves": 1}
+SKIP: dict[str, Any] = {**_CLOSING, "reason": "unsure"}
+"""Examples in openapi.json: with the lease of an item of two answers, they can be sent as they are."""
+
 
 class _Sent(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The strings below the fields are what openapi.json says of them.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class _Closing(_Sent):
+    """What every end of a turn says."""
+
+    lease: str
+    """`item.lease`, as `next` told it."""
+    token: Token
+    """Made up anew for each submission or skip, such as uuid4().hex; it has nothing to do with the API token. Sent
+    again with the same token, it is not saved a second time: repeat a request whose answer was lost as it was."""
 
 
 class Flag(_Sent):
-    """Something is wrong with an answer, or (no key) with the whole item. code: the page's own, such as `harmful`."""
+    """Something is wrong with an answer, or with the whole item."""
 
     key: Key | None = None
+    """Which answer; null is the whole item."""
     code: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,39}$")]
+    """A code of your own, or the page's: harmful, untrue, private, nonsense, refusal, other."""
     note: Words = ""
 
 
@@ -37,35 +58,39 @@ class Edit(_Sent):
     text: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT)]
 
 
-class Submission(_Sent):
-    """A ranking by the keys of an ItemView.
+class Submission(_Closing):
+    """A ranking of the answers of an item, by their keys."""
 
-    ranks: 1 is best, equal is a tie, None was not ranked; every answer has an entry. token: made by the page once per
-    submission, so that a repeated request is not a second ranking. strength: 1 to 3, of a preference between two.
-    moves: what the person did to reach this order; 0 is an untouched order, and refused. seconds: on screen.
-    """
+    model_config = ConfigDict(json_schema_extra={"examples": [SUBMISSION]})
 
-    lease: str
-    token: Token
     ranks: dict[Key, Annotated[int, Field(ge=1, le=99)] | None]
+    """The key of every answer (`item.answers[].key`) with its rank: 1 is best, equal is a tie, null is not ranked.
+    At least two are ranked, and ranks leave no gap: 1, 2, 2, 3."""
     strength: Annotated[int, Field(ge=1, le=3)] | None = None
+    """How much better the better one of two answers is; only where exactly two are ranked, and differ."""
     ratings: dict[Key, dict[str, int]] = Field(default_factory=dict)
+    """Key of an answer with its scores: an attribute of `item.attributes`, and 1 to `item.rating_max`."""
     comment: Words = ""
     edit: Edit | None = None
     flags: Annotated[list[Flag], Field(max_length=50)] = Field(default_factory=list)
-    seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
+    seconds: Seconds = 0.0
+    """How long the item was looked at."""
     moves: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """What was done to reach this order, in moves or keys. At least 1: 0 says that the order shown was left as it was,
+    and is refused."""
 
 
-class Skip(_Sent):
-    """An item that a person will not rank, and why. reason: the page's own code, such as `unsure`."""
+class Skip(_Closing):
+    """An item that a person will not rank, and why."""
 
-    lease: str
-    token: Token
+    model_config = ConfigDict(json_schema_extra={"examples": [SKIP]})
+
     reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{0,39}$")]
+    """A code of your own, or the page's: unsure, all-bad, language, broken, harmful, other."""
     comment: Words = ""
     flags: Annotated[list[Flag], Field(max_length=50)] = Field(default_factory=list)
-    seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
+    seconds: Seconds = 0.0
+    """How long the item was looked at."""
 
 
 def parsed(kind: type[T], payload: Any) -> T:
