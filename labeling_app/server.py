@@ -82,7 +82,8 @@ _LISTING = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 td,th{text-align:left;padding:.3rem 1.5rem .3rem 0}code{font-size:.9em}</style></head><body><main><h1>API</h1>
 <p>Log in, or send <code>Authorization: Bearer TOKEN</code> with a token from
-<code>align labels users token NAME</code>. The same for programs: <a href="/api/openapi.json">openapi.json</a>.</p>
+<code>align labels users token NAME</code>. What each request and answer holds,
+with examples that can be sent: <a href="/api/openapi.json">openapi.json</a>.</p>
 <table><thead><tr><th>Method</th><th>Path</th><th>What it does</th></tr></thead><tbody>
 {% for method, path, about in routes %}
 <tr><td>{{ method }}</td><td><code>{{ path }}</code></td><td>{{ about }}</td></tr>{% endfor %}
