@@ -61,12 +61,17 @@ def import_(
     """Import prompts, answers or rankings into a project, which is made if it is new."""
     from labeling_app.incoming import check_import, import_checked
     from labeling_app.projects import make_project
+    from labeling_app.retyped import typed
     from labeling_app.saving import Options
+    from labeling_app.store.database import option_of_name
 
     shaped: Any = _one_of("--shape", shape, ("align", "argilla", "label-studio", "csv"))
     dropped: Any = _one_of("--broken", broken, ("stop", "drop"))
+    named: dict[str, Any] = {"kind": kind, "gold": gold, "priority": priority}
+    more = named | {"overlap": overlap, "shape": "" if shape == "align" else shape, "db": option_of_name(db)}
+    again = typed("labels", "import", str(path), project=project, **more)
     # First of all: a file that is refused leaves neither a project behind nor a database.
-    checked = check_import(path, Options(kind=kind, shape=shaped, gold=gold, priority=priority, broken=dropped))
+    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, **named))
     with opened(db, create=True) as store:
         settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
         done = import_checked(store, make_project(store, project, **settings), checked)

@@ -160,9 +160,13 @@ def take_in(store: Store, target: Path, project: str, overlap: int | None) -> st
     """Import what a run, an artifact or a file holds, and say so; the name of its project."""
     from labeling_app.incoming import check_import, import_checked
     from labeling_app.projects import make_project
+    from labeling_app.retyped import typed
+    from labeling_app.saving import Options
 
-    checked = check_import(answers_of(target))
+    path = answers_of(target)
     name = project or (target.resolve().name if target.is_dir() else target.stem)
+    again = typed("labels", "import", str(path), project=name, overlap=overlap, db=store.option)
+    checked = check_import(path, Options(again=again))
     settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
     made = make_project(store, name, **settings)
     for line in import_checked(store, made, checked).lines(name):

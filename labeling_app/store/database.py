@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from align.errors import DataError, RecipeError, SystemLimit
+from labeling_app.retyped import typed
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process before it gives up."""
@@ -46,6 +47,11 @@ class Store:
     def place(self) -> str:
         """The database as an error may name it: without a password."""
         return place_of(self.engine.url)
+
+    @property
+    def option(self) -> str:
+        """What `--db` has to say in a command about this database; empty if nothing."""
+        return option_of(self.engine.url)
 
     @property
     def on_sqlite(self) -> bool:
@@ -136,6 +142,19 @@ def place_of(url: URL) -> str:
     return url.set(drivername=url.get_backend_name()).difference_update_query(_SECRETS).render_as_string()
 
 
+def option_of(url: URL) -> str:
+    """What `--db` has to say in a command: empty for the user's own database, which needs no option, and for a URL with
+    a password, which may stand nowhere; that one is from ALIGN_LABELS, or its user knows it."""
+    if url.password is not None or set(_SECRETS) & set(url.query):
+        return ""
+    return "" if url == url_of(default_place()) else place_of(url)
+
+
+def option_of_name(db: str) -> str:
+    """What `--db` has to say in a command about the database that a path or URL names: as `option_of`."""
+    return option_of(url_of(db)) if db else ""
+
+
 _SECRETS = ("password", "sslpassword")
 """What a URL's query may say that nobody else is to read."""
 
@@ -212,7 +231,7 @@ def _prepare_file(url: URL, create: bool) -> None:
         raise DataError(
             "there is no label database here",
             where=str(path),
-            remedy="make one: align labels import FILE --project NAME --db " + str(path),
+            remedy=f"make one: {typed('labels', 'import', 'FILE', project='NAME', db=option_of(url))}",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
