@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from align.errors import DataError, RecipeError
 from labeling_app.disputes import judge_all
 from labeling_app.errors import NoProject
+from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import Draft, ExportRow, Item, Lease, Project, RankingRow, Tally
@@ -122,11 +122,12 @@ def delete_project(store: Store, slug: str) -> int:
         row = project_named(session, store, slug)
         for table in (RankingRow, ExportRow):
             if session.execute(select(table.id).where(table.project_id == row.id).limit(1)).first():
+                hide = typed("labels", "projects", "set", slug, hide=True, db=store.option)
                 raise DataError(
                     f"`{slug}` has labels, or an export was made of it; what people said is never deleted",
                     where=store.place,
                     allowed="a project in which nobody has ranked or skipped anything",
-                    remedy=f"take it out of everyone's menu: align labels projects set {shlex.quote(slug)} --hide",
+                    remedy=f"take it out of everyone's menu: {hide}",
                 )
         leases = select(Lease.id).where(Lease.project_id == row.id)
         session.execute(delete(Draft).where(Draft.lease_id.in_(leases)))

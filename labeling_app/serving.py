@@ -203,6 +203,7 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
     from align.errors import RecipeError
     from labeling_app.pages import mount_pages
     from labeling_app.people import has_logins, local_person
+    from labeling_app.retyped import typed
     from labeling_app.server import create_app
 
     if address.alone and oidc:
@@ -213,7 +214,7 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
         raise RecipeError(
             "this address needs accounts, and nobody has one",
             where=f"--origin {address.origins[0]}" if address.local and address.origins else f"--host {address.host}",
-            remedy="make one: align labels users add NAME --role admin",
+            remedy=f"make one: {typed('labels', 'users', 'add', 'NAME', role='admin', db=store.option)}",
         )
     if not address.local and not address.origins and address.host in ("0.0.0.0", "::"):
         raise RecipeError(

@@ -123,7 +123,7 @@ def test_labels_are_never_deleted(store: Store, tmp_path: Path, said: str) -> No
         undo(store, ann, project.id)
     with pytest.raises(DataError, match="never deleted") as caught:
         delete_project(store, "p")
-    assert caught.value.remedy.endswith("align labels projects set p --hide")
+    assert caught.value.remedy.endswith(f"align labels projects set p --hide --db {store.place}")
     change_project(store, "p", hidden=True)
     assert list_projects(store) == [] and [one.slug for one in list_projects(store, hidden=True)] == ["p"]
     assert get_project(store, "p").rankings == (said == "ranked")

@@ -9,8 +9,8 @@ import pytest
 from align.errors import RecipeError
 from labeling_app.oidc.settings import Settings
 from labeling_app.people import create_person, local_person
-from labeling_app.serving import Address, checked_origin, told_of, who_labels
-from labeling_app.store.database import Store
+from labeling_app.serving import Address, build, checked_origin, told_of, who_labels
+from labeling_app.store.database import Store, open_store
 from tests.labeling_app.openid import OpenId, listening
 from tests.runs import call
 
@@ -56,6 +56,18 @@ def test_a_provider_that_does_not_answer_is_said(capsys: pytest.CaptureFixture[s
         assert capsys.readouterr().out == ""
         told_of(Settings(provider.issuer + "/other", "labels", "secret", "Our house"))
     assert "gives no usable answer" in capsys.readouterr().out
+
+
+def test_the_remedy_for_no_account_names_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the account would go into the user's own database, and the error stay."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    usual = tmp_path / "data" / "align" / "labels.db"
+    for place, option in ((tmp_path / "l.db", f" --db {tmp_path / 'l.db'}"), (usual, "")):
+        store = open_store(place)
+        with pytest.raises(RecipeError) as caught:
+            build(store, Address("0.0.0.0"))
+        store.close()
+        assert caught.value.remedy == f"make one: align labels users add NAME --role admin{option}"
 
 
 def test_who_labels_is_said_as_it_is(store: Store) -> None:
