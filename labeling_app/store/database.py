@@ -296,6 +296,7 @@ def _config() -> Any:
 
 
 UNREACHED, REACH = "the database server cannot be reached", "start it, or look at host and port in the URL"
+# What a database says, as a pattern -> what is wrong, and what to do.
 _SAYS: tuple[tuple[str, str, str], ...] = (
     ("locked", "another process is writing to the label database and does not end",
      "stop it, or wait and try again; nothing was saved by this attempt"),
@@ -309,7 +310,9 @@ _SAYS: tuple[tuple[str, str, str], ...] = (
     ("unable to open", "the label database cannot be opened", "look at the permissions of the file and its folder"),
     ("disk i/o error", "the disk of the label database fails", "look at the disk; restore a backup if it is broken"),
     ("password authentication", "the database server does not take this name and password", "look at the URL"),
-    ("does not exist", "the database or its user does not exist", "create it: createdb NAME"),
+    ('role ".*" does not exist', "the database server has no user of this name",
+     "name another in the URL, or make this one: createuser NAME"),
+    ("does not exist", "the database does not exist", "create it: createdb NAME"),
     ("connect", UNREACHED, REACH),
 )  # fmt: skip
 
@@ -327,7 +330,7 @@ def _explained(error: DBAPIError, place: str) -> Exception:
         return _unfit()
     if kind in ("OperationalError", "InternalError") or error.connection_invalidated:
         for words, found, remedy in _SAYS:
-            if words in low:
+            if re.search(words, low):
                 return SystemLimit(f"{found} ({said.splitlines()[0]})", where=place, remedy=remedy)
         if kind == "OperationalError" and error.statement is None:  # it said so before anything was asked of it
             return SystemLimit(f"{UNREACHED} ({said.splitlines()[0]})", where=place, remedy=REACH)

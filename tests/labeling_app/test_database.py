@@ -271,6 +271,16 @@ def test_a_server_that_is_not_there(host: str) -> None:
     assert "secret" not in str(caught.value) and caught.value.where == f"postgresql://ann:***@{host}/labels"
 
 
+@pytest.mark.parametrize(
+    ("change", "said", "remedy"),
+    [(("labels@", "nouser@"), "has no user", "createuser"), (("{name}", "gone"), "database does not", "createdb")],
+)
+def test_a_server_without_this_user_or_database(server: str, change: tuple[str, str], said: str, remedy: str) -> None:
+    with pytest.raises(SystemLimit, match=said) as caught:
+        open_store(server.replace(*change).format(name="postgres"))
+    assert f"{remedy} NAME" in caught.value.remedy
+
+
 def test_a_text_that_a_database_cannot_hold(either: Store) -> None:
     with pytest.raises(DataError, match="there is no project|not one that the database can hold"):
         get_project(either, "a\x00b")
