@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from sqlalchemy import bindparam, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from align.data.fields import near
 from align.errors import DataError, RecipeError
 from labeling_app.disputes import judge_all
 from labeling_app.errors import NoProject
@@ -157,12 +158,11 @@ def project_named(session: Session, store: Store, slug: str) -> Project:
     row = session.execute(_NAMED, {"slug": slug}).scalar()
     if row is None:
         there = session.execute(select(Project.slug).order_by(Project.slug)).scalars().all()
-        raise NoProject(
-            f"there is no project `{slug}`",
-            where=store.place,
-            allowed=", ".join(there) or "none yet",
-            remedy=f"make it: align labels import FILE --project {slug}",
-        )
+        remedy = f"make it: {typed('labels', 'import', 'FILE', project=slug, db=store.option)}"
+        if there:  # a name that was mistyped is likelier than one of which nothing was imported yet
+            remedy = f"name one of those there are: {typed('labels', 'projects', 'list', db=store.option)}"
+        found = f"there is no project `{slug}`{near(slug, there)}"
+        raise NoProject(found, where=store.place, allowed=", ".join(there) or "none yet", remedy=remedy)
     return row
 
 

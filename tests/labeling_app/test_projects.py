@@ -159,6 +159,17 @@ def test_the_commands(db: Path, tmp_path: Path) -> None:
     assert call("labels", "projects", "delete", "empty", "--db", db).out.startswith("empty deleted, with 0 items")
 
 
+def test_a_project_that_is_not_there_is_one_of_those_there_are(db: Path, tmp_path: Path) -> None:
+    export = ["labels", "export", tmp_path / "o.jsonl", "--project", "q"]
+    for command in (["labels", "projects", "delete", "q"], export, ["label", "--project", "q"]):
+        outcome = call(*command, "--db", db)
+        assert outcome.code == 3 and "allowed: p\n" in outcome.err
+        assert outcome.err.endswith(f"name one of those there are: align labels projects list --db {db}\n")
+    empty = tmp_path / "empty.db"
+    open_store(empty).close()
+    assert f"do:      make it: align labels import FILE --project q --db {empty}" in call(*export, "--db", empty).err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
