@@ -59,14 +59,21 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import prompts, answers or rankings into a project, which is made if it is new."""
-    from labeling_app.incoming import check_import, import_checked
+    from labeling_app.incoming import KINDS, check_import, import_checked
     from labeling_app.projects import make_project
+    from labeling_app.retyped import typed
     from labeling_app.saving import Options
+    from labeling_app.store.database import option_of_name
 
     shaped: Any = _one_of("--shape", shape, ("align", "argilla", "label-studio", "csv"))
+    if kind:
+        _one_of("--kind", kind, KINDS)
     dropped: Any = _one_of("--broken", broken, ("stop", "drop"))
+    named: dict[str, Any] = {"kind": kind, "gold": gold, "priority": priority}
+    more = named | {"overlap": overlap, "shape": "" if shape == "align" else shape, "db": option_of_name(db)}
+    again = typed("labels", "import", str(path), project=project, **more)
     # First of all: a file that is refused leaves neither a project behind nor a database.
-    checked = check_import(path, Options(kind=kind, shape=shaped, gold=gold, priority=priority, broken=dropped))
+    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, **named))
     with opened(db, create=True) as store:
         settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
         done = import_checked(store, make_project(store, project, **settings), checked)
@@ -176,8 +183,8 @@ def add(
     from labeling_app.people import create_person
 
     wanted: Any = _one_of("--role", role, ("annotator", "reviewer", "admin"))
+    password = None if oidc and password_file is None else _password(password_file)
     with opened(db, create=True) as store:
-        password = None if oidc and password_file is None else _password(password_file)
         person = create_person(store, name, password, wanted, email=oidc)
     typer.echo(f"{person.name} is {person.role}, and {person.pseudonym} in labels")
 
@@ -247,11 +254,27 @@ def _password(file: Path | None) -> str:
     from align.errors import RecipeError
 
     if file is None:
-        return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
+        return _typed_password()
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the password cannot be read: {error}", where=str(file)) from None
+
+
+def _typed_password() -> str:
+    """Asked for twice. Raises RecipeError without a terminal: what is typed elsewhere could be read by others."""
+    import getpass
+    import warnings
+
+    from align.errors import RecipeError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
+    except getpass.GetPassWarning:
+        found = "a password is asked for in a terminal, and there is none"
+        raise RecipeError(found, where="the password", remedy="put it into a file: --password-file FILE") from None
 
 
 def print_json(value: dict[str, Any]) -> None:

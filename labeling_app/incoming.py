@@ -29,8 +29,6 @@ from labeling_app.store.events import record_event
 BATCH = 500
 """Records saved in one transaction."""
 KINDS = ("prompts", "answers", "rankings")
-DROP = "mend these rows, or leave them out: align labels import FILE --project NAME --broken drop"
-"""What to do about rows that `align data check` finds nothing wrong with."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def check_import(path: Path, options: Options | None = None) -> Checked:
     left_out = {key: error for check in checks for key, error in check.left_out.items()}
     counts = [check.count for check in checks]
     if left_out and not any(counts):
-        raise next(iter(left_out.values()))
+        raise _as_asked(next(iter(left_out.values())), options)
     return Checked(sources, counts, options, sum(check.equal for check in checks), left_out)
 
 
@@ -229,11 +227,14 @@ def _check(source: Source, options: Options) -> _Check:
 
 
 def _as_asked(error: DataError, options: Options) -> DataError:
-    """The error of a row, with what helps in an import: `align data check` reads our own shapes only."""
-    if options.shape == "align" or not error.remedy.endswith(SHOWS_ALL):
+    """The error of a row, with what helps in an import: `align data check` reads our own shapes only, and finds nothing
+    wrong with some rows that nobody can rank."""
+    if not error.remedy.endswith(SHOWS_ALL):
         return error
-    again = "mend the file, or leave such rows out: --broken drop"
-    return DataError(error.found, where=error.where, allowed=error.allowed, remedy=again)
+    remedy = "mend the rows; there is no other to import"
+    if options.broken == "stop":
+        remedy = f"mend such rows, or leave them out: {options.again} --broken drop"
+    return DataError(error.found, where=error.where, allowed=error.allowed, remedy=remedy)
 
 
 def _check_row(place: Place, record: Labelable, seen: dict[str, int]) -> None:
@@ -241,22 +242,20 @@ def _check_row(place: Place, record: Labelable, seen: dict[str, int]) -> None:
     for name in ("id", "annotator"):
         value = getattr(record, name, "-")
         if not 0 < len(value) <= 200 or "\x00" in value:
-            raise fault(
-                place, f"`{name}` has {len(value)} characters", field=name, allowed="1 to 200, none of NUL", remedy=DROP
-            )
+            raise fault(place, f"`{name}` has {len(value)} characters", field=name, allowed="1 to 200, none of NUL")
     if isinstance(record, Prompt):
         return
     ids = Counter(answer.id for answer in record.answers)
     if ids.most_common(1)[0][1] > 1:
-        raise fault(place, f"two answers have the id {ids.most_common(1)[0][0]}", field="answers", remedy=DROP)
+        raise fault(place, f"two answers have the id {ids.most_common(1)[0][0]}", field="answers")
     if isinstance(record, Answers) and not 2 <= len(ids) <= MOST_ANSWERS:
         few = "there is 1 answer" if len(ids) == 1 else f"there are {len(ids)} answers"
         found = f"{few}, and people can rank 2 to {MOST_ANSWERS}"
-        raise fault(place, found, field="answers", allowed=f"2 to {MOST_ANSWERS} answers", remedy=DROP)
+        raise fault(place, found, field="answers", allowed=f"2 to {MOST_ANSWERS} answers")
     if isinstance(record, Ranking):
         _check_ranking(place, record)
         if seen.setdefault(record.id, place.line) != place.line:
-            raise fault(place, f"the id {record.id} stands on line {seen[record.id]} already", field="id", remedy=DROP)
+            raise fault(place, f"the id {record.id} stands on line {seen[record.id]} already", field="id")
 
 
 def _check_ranking(place: Place, record: Ranking) -> None:
@@ -264,8 +263,8 @@ def _check_ranking(place: Place, record: Ranking) -> None:
     for name in ("seconds", "margin"):
         value = getattr(record, name)
         if value is not None and not (math.isfinite(value) and value >= 0):
-            raise fault(place, f"`{name}` is {value}", field=name, allowed="a number from 0", remedy=DROP)
+            raise fault(place, f"`{name}` is {value}", field=name, allowed="a number from 0")
     ids = [answer.id for answer in record.answers]
     if record.edit is not None and (set(record.edit) != {"answer", "text"} or record.edit["answer"] not in ids):
         allowed = '{"answer": the id of one of the answers, "text": ...}'
-        raise fault(place, "`edit` is not of one of the answers", field="edit", allowed=allowed, remedy=DROP)
+        raise fault(place, "`edit` is not of one of the answers", field="edit", allowed=allowed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,9 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from sqlalchemy import bindparam, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from align.data.fields import near
 from align.errors import DataError, RecipeError
 from labeling_app.disputes import judge_all
 from labeling_app.errors import NoProject
+from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import Draft, ExportRow, Item, Lease, Project, RankingRow, Tally
@@ -122,11 +123,12 @@ def delete_project(store: Store, slug: str) -> int:
         row = project_named(session, store, slug)
         for table in (RankingRow, ExportRow):
             if session.execute(select(table.id).where(table.project_id == row.id).limit(1)).first():
+                hide = typed("labels", "projects", "set", slug, hide=True, db=store.option)
                 raise DataError(
                     f"`{slug}` has labels, or an export was made of it; what people said is never deleted",
                     where=store.place,
                     allowed="a project in which nobody has ranked or skipped anything",
-                    remedy=f"take it out of everyone's menu: align labels projects set {shlex.quote(slug)} --hide",
+                    remedy=f"take it out of everyone's menu: {hide}",
                 )
         leases = select(Lease.id).where(Lease.project_id == row.id)
         session.execute(delete(Draft).where(Draft.lease_id.in_(leases)))
@@ -156,12 +158,11 @@ def project_named(session: Session, store: Store, slug: str) -> Project:
     row = session.execute(_NAMED, {"slug": slug}).scalar()
     if row is None:
         there = session.execute(select(Project.slug).order_by(Project.slug)).scalars().all()
-        raise NoProject(
-            f"there is no project `{slug}`",
-            where=store.place,
-            allowed=", ".join(there) or "none yet",
-            remedy=f"make it: align labels import FILE --project {slug}",
-        )
+        remedy = f"make it: {typed('labels', 'import', 'FILE', project=slug, db=store.option)}"
+        if there:  # a name that was mistyped is likelier than one of which nothing was imported yet
+            remedy = f"name one of those there are: {typed('labels', 'projects', 'list', db=store.option)}"
+        found = f"there is no project `{slug}`{near(slug, there)}"
+        raise NoProject(found, where=store.place, allowed=", ".join(there) or "none yet", remedy=remedy)
     return row
 
 

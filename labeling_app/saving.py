@@ -36,13 +36,15 @@ Rows = Iterator[tuple[Place, Labelable | DataError]]
 @dataclass(frozen=True)
 class Options:
     """kind: prompts, answers or rankings; told from the file if empty. gold: the rankings are right, and become test
-    questions. priority: higher comes first. broken: rows that cannot be used stop the import, or are left out."""
+    questions. priority: higher comes first. broken: rows that cannot be used stop the import, or are left out. again:
+    the command that imports this, for the remedy that leaves such rows out."""
 
     kind: str = ""
     shape: InShape = "align"
     gold: bool = False
     priority: int = 0
     broken: Literal["stop", "drop"] = "stop"
+    again: str = "align labels import FILE --project NAME"
 
 
 @dataclass

@@ -21,6 +21,7 @@ from labeling_app.commands import Database
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from labeling_app.incoming import Checked
     from labeling_app.oidc.settings import Settings
     from labeling_app.store.database import Store
 
@@ -99,15 +100,22 @@ def label(
 ) -> None:
     """Rank answers in a browser: of a run, an answers artifact or a file."""
     from labeling_app.oidc.settings import settings_of
+    from labeling_app.projects import project_id
     from labeling_app.store.database import default_place, open_store
 
     address = Address(host, port, tuple(map(checked_origin, origin or ())), accounts)
     oidc = settings_of(oidc_issuer, oidc_client, oidc_secret_file, oidc_name)
+    checked = None
+    if target is not None:
+        project, checked = looked_at(target, project, overlap, db)
     store = open_store(db or default_place())
     try:
-        if target is not None:
-            project = take_in(store, target, project, overlap)
-        app = build(store, address, oidc)
+        if checked is None and project:
+            project_id(store, project)  # here, not in the browser, it is said that there is none
+        check_port(address)
+        app = build(store, address, oidc)  # before an import, which may take long and all be for nothing
+        if checked is not None:
+            take_in(store, project, checked, overlap)
         if oidc:
             told_of(oidc)
         page = f"{address.reached_at()[0]}/app" + (f"?{urlencode({'project': project})}" if project else "")
@@ -156,18 +164,29 @@ def who_labels(store: Store, address: Address) -> list[str]:
     return ["no accounts: whoever uses this machine labels as one person (--accounts for several)"]
 
 
-def take_in(store: Store, target: Path, project: str, overlap: int | None) -> str:
-    """Import what a run, an artifact or a file holds, and say so; the name of its project."""
-    from labeling_app.incoming import check_import, import_checked
+def looked_at(target: Path, project: str, overlap: int | None, db: str) -> tuple[str, Checked]:
+    """The name of the project for a run, an artifact or a file, and what it holds. Raises DataError for the first row
+    that cannot be ranked."""
+    from labeling_app.incoming import check_import
+    from labeling_app.retyped import typed
+    from labeling_app.saving import Options
+    from labeling_app.store.database import option_of_name
+
+    path = answers_of(target)
+    name = project or (target.resolve().name if target.is_dir() else target.stem)
+    again = typed("labels", "import", str(path), project=name, overlap=overlap, db=option_of_name(db))
+    return name, check_import(path, Options(again=again))
+
+
+def take_in(store: Store, project: str, checked: Checked, overlap: int | None) -> None:
+    """Import what was looked at, and say so."""
+    from labeling_app.incoming import import_checked
     from labeling_app.projects import make_project
 
-    checked = check_import(answers_of(target))
-    name = project or (target.resolve().name if target.is_dir() else target.stem)
     settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
-    made = make_project(store, name, **settings)
-    for line in import_checked(store, made, checked).lines(name):
+    made = make_project(store, project, **settings)
+    for line in import_checked(store, made, checked).lines(project):
         typer.echo(line)
-    return name
 
 
 def answers_of(target: Path) -> Path:
@@ -199,6 +218,7 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
     from align.errors import RecipeError
     from labeling_app.pages import mount_pages
     from labeling_app.people import has_logins, local_person
+    from labeling_app.retyped import typed
     from labeling_app.server import create_app
 
     if address.alone and oidc:
@@ -209,7 +229,7 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
         raise RecipeError(
             "this address needs accounts, and nobody has one",
             where=f"--origin {address.origins[0]}" if address.local and address.origins else f"--host {address.host}",
-            remedy="make one: align labels users add NAME --role admin",
+            remedy=f"make one: {typed('labels', 'users', 'add', 'NAME', role='admin', db=store.option)}",
         )
     if not address.local and not address.origins and address.host in ("0.0.0.0", "::"):
         raise RecipeError(
@@ -226,13 +246,9 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
     return mount_pages(app, store, only)
 
 
-def run(app: FastAPI, address: Address, said: list[str], page: str) -> None:
-    """Serve until stopped. said: lines to print once it answers. page: to open in a browser then, unless it is empty.
-
-    Raises SystemLimit if the port is taken.
-    """
+def check_port(address: Address) -> None:
+    """Raises SystemLimit if nobody can listen there, as where the port is taken."""
     from align.errors import SystemLimit
-    from labeling_app.pages import serve
 
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -244,6 +260,16 @@ def run(app: FastAPI, address: Address, said: list[str], page: str) -> None:
                 where=f"{address.host}:{address.port}",
                 remedy=f"take another: --port {address.port + 1}",
             ) from None
+
+
+def run(app: FastAPI, address: Address, said: list[str], page: str) -> None:
+    """Serve until stopped. said: lines to print once it answers. page: to open in a browser then, unless it is empty.
+
+    Raises SystemLimit if the port is taken.
+    """
+    from labeling_app.pages import serve
+
+    check_port(address)  # again: another app may have started during an import
 
     def ready() -> None:
         for line in said:

@@ -24,6 +24,7 @@ from labeling_app.people import (
     row_named,
     throttle_keys,
 )
+from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import LoginSession, PersonRow
@@ -68,7 +69,8 @@ def change_email(store: Store, name: str, email: str, *, by: str = "command") ->
     with store.write() as session:
         row = row_named(session, name)
         if row.name == LOCAL:
-            raise Refused("bad-name", "no login leads to this account", remedy="make another: align labels users add")
+            remedy = f"make another: {typed('labels', 'users', 'add', 'NAME', db=store.option)}"
+            raise Refused("bad-name", "no login leads to this account", remedy=remedy)
         if email:
             expect(session, store.now(), row.id, email)
         else:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from align.errors import DataError, RecipeError, SystemLimit
+from labeling_app.retyped import typed
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another process before it gives up."""
@@ -46,6 +47,11 @@ class Store:
     def place(self) -> str:
         """The database as an error may name it: without a password."""
         return place_of(self.engine.url)
+
+    @property
+    def option(self) -> str:
+        """What `--db` has to say in a command about this database; empty if nothing."""
+        return option_of(self.engine.url)
 
     @property
     def on_sqlite(self) -> bool:
@@ -136,6 +142,19 @@ def place_of(url: URL) -> str:
     return url.set(drivername=url.get_backend_name()).difference_update_query(_SECRETS).render_as_string()
 
 
+def option_of(url: URL) -> str:
+    """What `--db` has to say in a command: empty for the user's own database, which needs no option, and for a URL with
+    a password, which may stand nowhere; that one is from ALIGN_LABELS, or its user knows it."""
+    if url.password is not None or set(_SECRETS) & set(url.query):
+        return ""
+    return "" if url == url_of(default_place()) else place_of(url)
+
+
+def option_of_name(db: str) -> str:
+    """What `--db` has to say in a command about the database that a path or URL names: as `option_of`."""
+    return option_of(url_of(db)) if db else ""
+
+
 _SECRETS = ("password", "sslpassword")
 """What a URL's query may say that nobody else is to read."""
 
@@ -212,7 +231,7 @@ def _prepare_file(url: URL, create: bool) -> None:
         raise DataError(
             "there is no label database here",
             where=str(path),
-            remedy="make one: align labels import FILE --project NAME --db " + str(path),
+            remedy=f"make one: {typed('labels', 'import', 'FILE', project='NAME', db=option_of(url))}",
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -277,6 +296,7 @@ def _config() -> Any:
 
 
 UNREACHED, REACH = "the database server cannot be reached", "start it, or look at host and port in the URL"
+# What a database says, as a pattern -> what is wrong, and what to do.
 _SAYS: tuple[tuple[str, str, str], ...] = (
     ("locked", "another process is writing to the label database and does not end",
      "stop it, or wait and try again; nothing was saved by this attempt"),
@@ -290,7 +310,9 @@ _SAYS: tuple[tuple[str, str, str], ...] = (
     ("unable to open", "the label database cannot be opened", "look at the permissions of the file and its folder"),
     ("disk i/o error", "the disk of the label database fails", "look at the disk; restore a backup if it is broken"),
     ("password authentication", "the database server does not take this name and password", "look at the URL"),
-    ("does not exist", "the database or its user does not exist", "create it: createdb NAME"),
+    ('role ".*" does not exist', "the database server has no user of this name",
+     "name another in the URL, or make this one: createuser NAME"),
+    ("does not exist", "the database does not exist", "create it: createdb NAME"),
     ("connect", UNREACHED, REACH),
 )  # fmt: skip
 
@@ -308,7 +330,7 @@ def _explained(error: DBAPIError, place: str) -> Exception:
         return _unfit()
     if kind in ("OperationalError", "InternalError") or error.connection_invalidated:
         for words, found, remedy in _SAYS:
-            if words in low:
+            if re.search(words, low):
                 return SystemLimit(f"{found} ({said.splitlines()[0]})", where=place, remedy=remedy)
         if kind == "OperationalError" and error.statement is None:  # it said so before anything was asked of it
             return SystemLimit(f"{UNREACHED} ({said.splitlines()[0]})", where=place, remedy=REACH)

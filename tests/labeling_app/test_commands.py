@@ -13,7 +13,7 @@ import pytest
 from labeling_app.people import login, who
 from labeling_app.store.database import open_store
 from tests.labeling_app.world import answers_row, write
-from tests.runs import call, environment
+from tests.runs import call, environment, spawn
 
 
 @pytest.fixture
@@ -81,6 +81,14 @@ def test_accounts_of_an_openid_provider(db: Path) -> None:
     assert call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db).code == 0
 
 
+def test_a_password_without_a_terminal(tmp_path: Path) -> None:
+    command = ["labels", "users", "add", "x", "--db", tmp_path / "l.db"]
+    outcome = spawn(*command, cwd=tmp_path, stdin=subprocess.DEVNULL, start_new_session=True)
+    assert outcome.code == 2 and "do:      put it into a file: --password-file FILE" in outcome.err
+    assert "Warning" not in outcome.err and "interrupted" not in outcome.err
+    assert not (tmp_path / "l.db").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -88,6 +96,7 @@ def test_accounts_of_an_openid_provider(db: Path) -> None:
         (["export", "o.jsonl", "--project", "q", "--db", "l.db"], 3, "no project `q`"),
         (["export", "o.jsonl", "--project", "p", "--db", "l.db", "--shape", "rankins"], 2, "did you mean `rankings`"),
         (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--shape", "x"], 2, "argilla"),
+        (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--kind", "foo"], 2, "answers, rankings\n"),
         (["users", "add", "x", "--role", "boss", "--db", "l.db"], 2, "annotator, reviewer, admin"),
         (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "nobody called nobody"),
         (["users", "add", "x", "--oidc", "x", "--db", "l.db"], 1, "no e-mail"),

@@ -22,7 +22,7 @@ from labeling_app.outgoing import export
 from labeling_app.projects import get_project, make_project
 from labeling_app.queue import item_of, leave
 from labeling_app.store.care import verify
-from labeling_app.store.database import Store, open_store, place_of, stamp, url_of
+from labeling_app.store.database import Store, open_store, option_of, place_of, stamp, url_of
 from labeling_app.store.events import broken_link, record_event
 from labeling_app.store.models import APPEND_ONLY, Base, Event, Lease, Project, Tally
 from labeling_app.submission import Skip
@@ -271,6 +271,16 @@ def test_a_server_that_is_not_there(host: str) -> None:
     assert "secret" not in str(caught.value) and caught.value.where == f"postgresql://ann:***@{host}/labels"
 
 
+@pytest.mark.parametrize(
+    ("change", "said", "remedy"),
+    [(("labels@", "nouser@"), "has no user", "createuser"), (("{name}", "gone"), "database does not", "createdb")],
+)
+def test_a_server_without_this_user_or_database(server: str, change: tuple[str, str], said: str, remedy: str) -> None:
+    with pytest.raises(SystemLimit, match=said) as caught:
+        open_store(server.replace(*change).format(name="postgres"))
+    assert f"{remedy} NAME" in caught.value.remedy
+
+
 def test_a_text_that_a_database_cannot_hold(either: Store) -> None:
     with pytest.raises(DataError, match="there is no project|not one that the database can hold"):
         get_project(either, "a\x00b")
@@ -285,6 +295,12 @@ def test_times_have_one_width_and_sort() -> None:
     moments = [0.0, 1.5, 1_800_000_000.000001, 4_000_000_000.0]
     assert [len(stamp(m)) for m in moments] == [27] * 4
     assert sorted(map(stamp, moments)) == [stamp(m) for m in moments]
+
+
+def test_a_command_names_no_password() -> None:
+    assert option_of(url_of("postgresql://ann@host/db?x=1")) == "postgresql://ann@host/db?x=1"
+    for secret in ("postgresql://ann:secret@host/db", "postgresql://ann@host/db?password=secret"):
+        assert option_of(url_of(secret)) == ""
 
 
 def test_a_place_names_no_password() -> None:

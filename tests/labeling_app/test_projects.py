@@ -123,7 +123,7 @@ def test_labels_are_never_deleted(store: Store, tmp_path: Path, said: str) -> No
         undo(store, ann, project.id)
     with pytest.raises(DataError, match="never deleted") as caught:
         delete_project(store, "p")
-    assert caught.value.remedy.endswith("align labels projects set p --hide")
+    assert caught.value.remedy.endswith(f"align labels projects set p --hide --db {store.place}")
     change_project(store, "p", hidden=True)
     assert list_projects(store) == [] and [one.slug for one in list_projects(store, hidden=True)] == ["p"]
     assert get_project(store, "p").rankings == (said == "ranked")
@@ -157,6 +157,17 @@ def test_the_commands(db: Path, tmp_path: Path) -> None:
     make_project(store, "empty")
     store.close()
     assert call("labels", "projects", "delete", "empty", "--db", db).out.startswith("empty deleted, with 0 items")
+
+
+def test_a_project_that_is_not_there_is_one_of_those_there_are(db: Path, tmp_path: Path) -> None:
+    export = ["labels", "export", tmp_path / "o.jsonl", "--project", "q"]
+    for command in (["labels", "projects", "delete", "q"], export, ["label", "--project", "q"]):
+        outcome = call(*command, "--db", db)
+        assert outcome.code == 3 and "allowed: p\n" in outcome.err
+        assert outcome.err.endswith(f"name one of those there are: align labels projects list --db {db}\n")
+    empty = tmp_path / "empty.db"
+    open_store(empty).close()
+    assert f"do:      make it: align labels import FILE --project q --db {empty}" in call(*export, "--db", empty).err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,22 @@ def test_rows_that_nobody_can_rank_are_left_out_if_that_is_wished(tmp_path: Path
     assert told == ["2", "4", "5"]
 
 
+@pytest.mark.parametrize("rows", [["{broken"], [json.dumps(answers_row(1, count=1))], ['{"prompt": 1, "answers": []}']])
+def test_the_remedy_for_a_broken_row_is_the_command_that_leaves_it_out(tmp_path: Path, rows: list[str]) -> None:
+    """Whatever is wrong with a row: `align data check` finds nothing in some that an import refuses."""
+    file, db = tmp_path / "my answers.jsonl", tmp_path / "l.db"
+    file.write_text("\n".join([json.dumps(answers_row(0)), *rows, ""]))
+    given = ["labels", "import", file, "--project", "my project", "--overlap", "2", "--kind", "answers", "--db", db]
+    for command in (given, ["label", file, "--project", "my project", "--overlap", "2", "--db", db]):
+        refused = call(*command)
+        assert refused.code == 3 and "data check" not in refused.err and not db.exists()
+        remedy = refused.err.partition("leave them out: align ")[2].strip()
+        assert remedy.endswith("--broken drop")
+        outcome = call(*shlex.split(remedy))
+        assert (outcome.code, outcome.out[:18]) == (0, "my project: 1 item"), outcome.err
+        db.unlink()  # which the refused command has not made
+
+
 def test_rows_of_one_line_are_left_out_one_by_one(store: Store, tmp_path: Path) -> None:
     """A JSON array on one line: what is broken there is one of its rows, not the line."""
     responses = [{"user_id": "u", "values": {"ranking": {"value": ["answer-1", "answer-2"]}}}]
@@ -62,6 +79,7 @@ def test_a_file_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", [answers_row(1, count=1)])
     outcome = call("labels", "import", file, "--project", "p", "--db", tmp_path / "l.db", "--broken", "drop")
     assert outcome.code == 3 and "there is 1 answer" in outcome.err
+    assert "mend the rows; there is no other to import" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from align.errors import RecipeError
 from labeling_app.oidc.settings import Settings
 from labeling_app.people import create_person, local_person
-from labeling_app.serving import Address, checked_origin, told_of, who_labels
-from labeling_app.store.database import Store
+from labeling_app.serving import Address, build, checked_origin, told_of, who_labels
+from labeling_app.store.database import Store, open_store
 from tests.labeling_app.openid import OpenId, listening
+from tests.labeling_app.world import answers_row, write
 from tests.runs import call
 
 
@@ -56,6 +58,26 @@ def test_a_provider_that_does_not_answer_is_said(capsys: pytest.CaptureFixture[s
         assert capsys.readouterr().out == ""
         told_of(Settings(provider.issuer + "/other", "labels", "secret", "Our house"))
     assert "gives no usable answer" in capsys.readouterr().out
+
+
+def test_the_remedy_for_no_account_names_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the account would go into the user's own database, and the error stay."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    usual = tmp_path / "data" / "align" / "labels.db"
+    for place, option in ((tmp_path / "l.db", f" --db {tmp_path / 'l.db'}"), (usual, "")):
+        store = open_store(place)
+        with pytest.raises(RecipeError) as caught:
+            build(store, Address("0.0.0.0"))
+        store.close()
+        assert caught.value.remedy == f"make one: align labels users add NAME --role admin{option}"
+
+
+def test_a_port_that_is_taken_is_noticed_before_the_import(tmp_path: Path) -> None:
+    file, db = write(tmp_path / "a.jsonl", [answers_row(0)]), tmp_path / "l.db"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        outcome = call("label", file, "--db", db, "--port", str(taken.getsockname()[1]))
+    assert outcome.code == 6 and "the port cannot be used" in outcome.err
+    assert (outcome.out, call("labels", "projects", "list", "--db", db).out) == ("", "")
 
 
 def test_who_labels_is_said_as_it_is(store: Store) -> None:
