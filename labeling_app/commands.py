@@ -59,6 +59,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import prompts, answers or rankings into a project, which is made if it is new."""
+    from align.errors import counted
     from labeling_app.incoming import KINDS, check_import, import_checked
     from labeling_app.projects import make_project
     from labeling_app.retyped import typed
@@ -82,6 +83,8 @@ def import_(
         return
     for line in done.lines(project):
         typer.echo(line)
+    if overlap:  # of every item: those of earlier imports, too
+        typer.echo(f"{project}: each item is ranked by {counted(overlap, 'annotator')}")
 
 
 @app.command()

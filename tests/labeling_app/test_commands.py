@@ -27,7 +27,8 @@ def db(tmp_path: Path) -> Path:
     file = write(tmp_path / "rankings.jsonl", rows)
     outcome = call("labels", "import", file, "--project", "p", "--overlap", "2", "--db", tmp_path / "l.db")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "p: 2 items and 4 rankings added; 0 there already\n"
+    said = "p: 2 items and 4 rankings added; 0 there already\np: each item is ranked by 2 annotators\n"
+    assert outcome.out == said
     return tmp_path / "l.db"
 
 
