@@ -37,6 +37,8 @@ GRACE_SECONDS = 2
 """How long a server that is stopped waits for answers under way; every open page holds one that never ends."""
 KEPT_OPEN_SECONDS = 75
 """How long a connection waits for its next request: longer than people look at an item, and than proxies wait (60)."""
+THREADS = 10
+"""Requests that are worked on at once; more, on a few cores, make each other wait, and each thread keeps memory."""
 QUEUE_SECONDS = 5
 """How often Gradio's queue looks whether there is something in it."""
 
@@ -120,10 +122,12 @@ def _page(name: str) -> Any:
 def serve(app: FastAPI, host: str, port: int, ready: Any = None) -> None:
     """Run the server until it is stopped. ready: called once it answers."""
     import uvicorn
+    from anyio import to_thread
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[Any] | None = None) -> None:
             await super().startup(sockets)
+            to_thread.current_default_thread_limiter().total_tokens = THREADS
             # What is loaded by now stays: to look through it for garbage would stop all requests for half a second.
             gc.freeze()
             if self.started and ready is not None:

@@ -200,7 +200,7 @@ def _engine(url: URL, busy: float) -> Engine:
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
     _use_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-8000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-2000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
