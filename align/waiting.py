@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from align.artifacts import MANIFEST, WAITING, Artifact, read_artifact
+from align.artifacts import WAITING, Artifact, read_artifact
 from align.contract import HELDOUT, TRAIN
 from align.data.files import write_bytes
 from align.errors import AlignError, DataError, RecipeError, SystemLimit
@@ -23,7 +23,7 @@ from align.judges import people as judge
 from align.judges.desk import Desk
 from align.recipe.check import heldout_sources, items_of
 from align.recipe.load import Loaded
-from align.recipe.plan import Step
+from align.recipe.plan import Step, manifest_in
 from align.recipe.schema import ByPeople, People, StageBase
 from align.recipe.wiring import people_of
 
@@ -295,8 +295,8 @@ def _waiting(ask: Ask, found: judge.Progress, voices: int) -> Waiting:
 def _command(ask: Ask) -> str:
     """The command that goes on, for a shell of which nothing is known. A stage that is sealed goes on if asked to."""
     run = ask.partial.parent
-    sealed = (run / ask.stage.name / MANIFEST).exists() and read_artifact(run / ask.stage.name).manifest.key
-    words = _again(ask.loaded, ask.stage, run) if sealed == ask.step.key else _words(ask.loaded, run)
+    sealed = (manifest_in(run / ask.stage.name) or {}).get("key") == ask.step.key
+    words = _again(ask.loaded, ask.stage, run) if sealed else _words(ask.loaded, run)
     return desks.in_shell(ask.desk, words)
 
 

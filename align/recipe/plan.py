@@ -153,7 +153,7 @@ def _step(run_folder: Path, wanted: _Wanted, again: bool) -> Step:
 
 
 def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
-    manifest = _manifest(run_folder / wanted.name)
+    manifest = manifest_in(run_folder / wanted.name)
     same = manifest is not None and manifest.get("key") == wanted.key
     if manifest is not None and same and not again:
         changed = _changed_inputs(run_folder, wanted, manifest)
@@ -169,7 +169,7 @@ def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
     return "run", _difference(wanted, manifest)
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def manifest_in(folder: Path) -> dict[str, Any] | None:
     """The manifest as plain JSON (the file list of a large artifact is not worth validating here), or None."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -180,7 +180,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 def _key_of(partial: Path) -> str | None:
     """The key of the work in a `.partial` folder; a finished one that was not renamed yet has it in its manifest."""
-    manifest = _manifest(partial)
+    manifest = manifest_in(partial)
     if manifest is not None:
         return str(manifest.get("key"))
     try:
@@ -193,7 +193,7 @@ def _changed_inputs(run_folder: Path, wanted: _Wanted, manifest: dict[str, Any])
     """Inputs that were made again since and came out differently (as may happen on a GPU): the key cannot know."""
     for entries in manifest.get("inputs", {}).values():
         for entry in entries:
-            now = _manifest(run_folder / entry["name"])
+            now = manifest_in(run_folder / entry["name"])
             if now is not None and now.get("content") and entry.get("content") and now["content"] != entry["content"]:
                 return f"input `{entry['name']}` was made again and differs"
     return ""
