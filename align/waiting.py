@@ -205,6 +205,9 @@ def _since(loaded: Loaded, stage: StageBase, step: Step, run: Path) -> Step:
     with_password = desks.named(people, loaded.path.parent)
     database = with_password if with_password and desks.place_of(with_password) == place else place
     desk = replace(desks.desk_at(database, people, loaded.recipe.name, stage.name), project=str(figures["project"]))
+    # Begun anew elsewhere since, or a shell that names another database: the command would look for the labels there.
+    elsewhere = {desks.kept(run).get(step.name, place), desks.place_of(with_password or place)} != {place}
+    desk = replace(desk, told=desk.told or (people.labels is None and elsewhere))
     more, words = judge.later(desk, answers, figures)
     if not more:
         return replace(step, why=words)

@@ -293,6 +293,28 @@ def test_a_shell_that_names_another_database(asked: Asked, shell: Callable[[str]
     assert asked.align("run", "--again", "rankings").code == 0 and len(asked.made()) == 2
 
 
+def test_later_labels_are_taken_from_where_they_are(asked: Asked, shell: Callable[[str], None]) -> None:
+    """Sealed with the user's own database and begun anew in another one: the command names the one with the labels."""
+    shell("")
+    usual, other = asked.folder / "usual/align/labels.db", asked.folder / "other.db"
+    assert asked.align("run").code == 7 and usual.exists()
+    store = open_store(usual)
+    rank(store, PROJECT, account(store, "ann"), in_order, 2)
+    assert asked.align("run").code == 0
+    rank(store, PROJECT, account(store, "ann"), in_order, 3)
+    store.close()
+    whole = f"align run {asked.recipe} --runs {asked.run.parent} --again rankings"
+    assert asked.step()["why"].endswith(f"to take them: {whole}"), "the user's own database needs no name"
+    shell(str(other))
+    assert asked.step()["why"].endswith(f"to take them: ALIGN_LABELS={usual} {whole}")
+    assert asked.align("run", "--again", "rankings").code == 7, "it waits in the other one"
+    shell("")
+    assert asked.step()["why"].endswith(f"to take them: ALIGN_LABELS={usual} {whole}")
+    shell(str(usual))
+    done = asked.align("run", "--again", "rankings", "--json")
+    assert (done.code, done.json["ran"], len(asked.made())) == (0, ["rankings"], 5), done.err
+
+
 def test_a_recipe_that_names_another_database(asked: Asked) -> None:
     asked.align("run")
     asked.write("{rankings: 8, overlap: 2, labels: other.db}")
