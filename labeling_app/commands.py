@@ -139,7 +139,7 @@ def restore(
     from labeling_app.store.database import default_place
 
     store, kept = put_back(path, db or default_place(), replace=replace)
-    typer.echo(f"restored to {store.place}" + (f"; what was there is {kept} now" if kept else ""))
+    typer.echo(f"restored to {store.place}" + (f"; what was there is kept in {kept}" if kept else ""))
     store.close()
 
 
