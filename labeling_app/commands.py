@@ -53,13 +53,16 @@ def import_(
     kind: Annotated[str, typer.Option(help="prompts, answers or rankings; told from the file if left out.")] = "",
     shape: Annotated[str, typer.Option(help="align, argilla, label-studio or csv.")] = "align",
     gold: Annotated[bool, typer.Option("--gold", help="These rankings are right: they test annotators.")] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="With --gold: test questions that have other ranks get these.")
+    ] = False,
     priority: Annotated[int, typer.Option(help="Items of a higher priority come first.")] = 0,
     overlap: Annotated[int | None, typer.Option(help="People who rank each item.", min=1)] = None,
     broken: Annotated[str, typer.Option(help="Rows that cannot be used: stop, or drop them.")] = "stop",
     as_json: AsJson = False,
 ) -> None:
     """Import prompts, answers or rankings into a project, which is made if it is new."""
-    from align.errors import counted
+    from align.errors import RecipeError, counted
     from labeling_app.incoming import KINDS, check_import, import_checked
     from labeling_app.projects import make_project
     from labeling_app.retyped import typed
@@ -70,11 +73,15 @@ def import_(
     if kind:
         _one_of("--kind", kind, KINDS)
     dropped: Any = _one_of("--broken", broken, ("stop", "drop"))
+    if correct and not gold:
+        raise RecipeError(
+            "only test questions can be corrected", where="--correct", allowed="with --gold", remedy="add --gold"
+        )
     named: dict[str, Any] = {"kind": kind, "gold": gold, "priority": priority}
     more = named | {"overlap": overlap, "shape": "" if shape == "align" else shape, "db": option_of_name(db)}
     again = typed("labels", "import", str(path), project=project, **more)
     # First of all: a file that is refused leaves neither a project behind nor a database.
-    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, **named))
+    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, correct=correct, **named))
     with opened(db, create=True) as store:
         settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
         done = import_checked(store, make_project(store, project, **settings), checked)

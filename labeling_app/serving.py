@@ -191,9 +191,10 @@ def take_in(store: Store, project: str, checked: Checked, overlap: int | None) -
 
 def answers_of(target: Path) -> Path:
     """The answers artifact of a run, or the artifact or file itself. Raises DataError if a run has none, or several."""
-    from align.artifacts import MANIFEST, read_artifact
+    from align.artifacts import MANIFEST
     from align.data.fields import near
     from align.errors import DataError
+    from labeling_app.incoming import answers_in
 
     if not target.exists():
         beside = [str(path) for path in target.parent.iterdir()] if target.parent.is_dir() else []
@@ -201,8 +202,7 @@ def answers_of(target: Path) -> Path:
         raise DataError(found, where=str(target), allowed="a run, an artifact or a file")
     if target.is_file() or (target / MANIFEST).exists():
         return target
-    sealed = sorted(path.parent for path in target.glob(f"*/{MANIFEST}"))
-    answers = [path for path in sealed if read_artifact(path).kind == "answers"]
+    answers = answers_in(target)
     if len(answers) == 1:
         return answers[0]
     raise DataError(

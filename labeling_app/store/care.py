@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, aliased
 
 from align.errors import AlignError, DataError, SystemLimit, counted
 from labeling_app.retyped import typed
-from labeling_app.store.database import WRITER_LOCK, Store, open_store, option_of, place_of, told, url_of
+from labeling_app.store.database import WRITER_LOCK, Store, open_store, place_of, told, url_of
 from labeling_app.store.events import broken_link
 from labeling_app.store.models import APPEND_ONLY, Event, Item, Lease, RankingRow
 
