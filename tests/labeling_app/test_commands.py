@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,9 @@ def test_accounts_of_an_openid_provider(db: Path) -> None:
     assert call("labels", "users", "add", "yan", "--oidc", "yan@example.org", "--db", db).code == 0
     taken = call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db)
     assert taken.code == 1 and "is the e-mail of zoe already" in taken.err
-    assert call("labels", "users", "change", "zoe", "--oidc", "", "--db", db).code == 0
+    remedy = taken.err.partition("take it from them first: align ")[2].strip()
+    assert remedy == f"labels users change zoe --oidc '' --db {db}"
+    assert call(*shlex.split(remedy)).code == 0
     assert call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db).code == 0
 
 
@@ -99,7 +102,8 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
         (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--shape", "x"], 2, "argilla"),
         (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--kind", "foo"], 2, "answers, rankings\n"),
         (["users", "add", "x", "--role", "boss", "--db", "l.db"], 2, "annotator, reviewer, admin"),
-        (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "nobody called nobody"),
+        (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "l.db\n"),
+        (["users", "token", "nobody", "--db", "l.db"], 1, "see: align labels users list --db "),
         (["users", "add", "x", "--oidc", "x", "--db", "l.db"], 1, "no e-mail"),
         (["users", "change", "nobody", "--oidc", "x@y", "--db", "l.db"], 1, "nobody called nobody"),
         (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from align.errors import RecipeError
+from align.errors import RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
 from labeling_app.people import create_person, local_person
-from labeling_app.serving import Address, build, checked_origin, told_of, who_labels
+from labeling_app.serving import Address, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
 from tests.labeling_app.openid import OpenId, listening
 from tests.labeling_app.world import answers_row, write
@@ -70,6 +70,35 @@ def test_the_remedy_for_no_account_names_the_database(tmp_path: Path, monkeypatc
             build(store, Address("0.0.0.0"))
         store.close()
         assert caught.value.remedy == f"make one: align labels users add NAME --role admin{option}"
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        (Address(accounts=True), "--accounts"),
+        (Address(accounts=True, origins=("http://localhost:7860",)), "--accounts"),
+        (Address(origins=("http://localhost:7860", "https://x.org")), "--origin https://x.org"),
+        (Address("10.0.0.5", accounts=True, origins=("https://x.org",)), "--host 10.0.0.5"),
+    ],
+)
+def test_the_option_that_demands_accounts_is_the_one_that_was_typed(store: Store, address: Address, where: str) -> None:
+    with pytest.raises(RecipeError, match="and nobody has one") as caught:
+        build(store, address)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nohost.invalid"])
+def test_an_address_of_another_machine_is_no_matter_of_the_port(host: str) -> None:
+    with pytest.raises(SystemLimit, match="the address cannot be used") as caught:
+        check_port(Address(host))
+    assert "--host 127.0.0.1" in caught.value.remedy and "--port" not in caught.value.remedy
+
+
+def test_the_port_to_take_instead_is_one() -> None:
+    for port in (65_535, 65_534):
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(SystemLimit) as caught:
+            check_port(Address(port=port))
+        assert caught.value.remedy == f"take another: --port {7860 if port == 65_535 else 65_535}"
 
 
 def test_a_port_that_is_taken_is_noticed_before_the_import(tmp_path: Path) -> None:
