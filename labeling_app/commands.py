@@ -128,11 +128,21 @@ def export(
 
 @app.command()
 def backup(path: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")], db: Database = "") -> None:
-    """Copy the database as it is now, while people work."""
+    """Copy the database as it is now, while people work. Exit code 3 if something is wrong with it."""
+    from align.errors import DataError
     from labeling_app.store.care import backup as copy
+    from labeling_app.store.care import verify as look
+    from labeling_app.store.database import restoring
 
     with opened(db) as store:
-        typer.echo(copy(store, path))
+        typer.echo(copy(store, path))  # a damaged one too: it may be all that there is
+        faults = look(store).faults
+        if faults:
+            raise DataError(
+                f"the database is damaged, and so is this copy: {faults[0]}",
+                where=store.place,
+                remedy=f"keep the older backups, and restore the newest that is whole: {restoring(store.engine.url)}",
+            )
 
 
 @app.command()
@@ -154,14 +164,17 @@ def restore(
 def verify(db: Database = "", as_json: AsJson = False) -> None:
     """Check the database, its event log and its counts. Exit code 3 if something is wrong."""
     from labeling_app.store.care import verify as look
+    from labeling_app.store.database import restoring
 
     with opened(db) as store:
-        found = look(store)
+        found, remedy = look(store), restoring(store.engine.url)
     if as_json:
         print_json({**vars(found), "faults": list(found.faults)})
     else:
         for fault in found.faults:
             typer.echo(f"fault    {fault}")
+        if found.faults:
+            typer.echo(f"do       restore a backup made before that: {remedy}")
         typer.echo(f"{found.items} items, {found.rankings} versions of rankings, {found.events} events")
     if found.faults:
         raise typer.Exit(3)
@@ -268,7 +281,13 @@ def _password(file: Path | None) -> str:
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the password cannot be read: {error}", where=str(file)) from None
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise RecipeError(
+            f"the password cannot be read: {why}",
+            where=str(file),
+            allowed="a file that you may read, with nothing but the password",
+            remedy="name another: --password-file FILE; or leave it out, and type the password",
+        ) from None
 
 
 def _typed_password() -> str:
@@ -283,6 +302,7 @@ def _typed_password() -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
     except getpass.GetPassWarning:
+        typer.echo()  # ends the line of the question
         found = "a password is asked for in a terminal, and there is none"
         raise RecipeError(found, where="the password", remedy="put it into a file: --password-file FILE") from None
 

@@ -7,6 +7,7 @@ accounts, and the address it is reached at, because cookies and the guard agains
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import socket
 import webbrowser
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def label(
     checked = None
     if target is not None:
         project, checked = looked_at(target, project, overlap, db)
-    store = open_store(db or default_place())
+    store = open_store(db or default_place(), create=checked is not None)  # without a RUN, an empty one helps nobody
     try:
         if checked is None and project:
             project_id(store, project)  # here, not in the browser, it is said that there is none
@@ -205,7 +206,10 @@ def answers_of(target: Path) -> Path:
     if not target.exists():
         beside = [str(path) for path in target.parent.iterdir()] if target.parent.is_dir() else []
         found = f"there is no such file or folder{near(str(target), beside)}"
-        raise DataError(found, where=str(target), allowed="a run, an artifact or a file")
+        remedy = (
+            f"look what is there: ls {shlex.quote(str(target.parent))}" if beside else "make a run: align run RECIPE"
+        )
+        raise DataError(found, where=str(target), allowed="a run, an artifact or a file", remedy=remedy)
     if target.is_file() or (target / MANIFEST).exists():
         return target
     answers = answers_in(target)

@@ -53,6 +53,12 @@ def test_backup_restore_verify(db: Path, tmp_path: Path) -> None:
     store.close()
     outcome = call("labels", "verify", "--db", db, "--json")
     assert outcome.code == 3 and len(outcome.json["faults"]) == 2
+    restoring = f"align labels restore BACKUP --replace --db {db}\n"
+    assert f"\ndo       restore a backup made before that: {restoring}" in call("labels", "verify", "--db", db).out
+    outcome = call("labels", "backup", tmp_path / "bad.db", "--db", db)
+    assert (outcome.code, outcome.out) == (3, f"{tmp_path / 'bad.db'}\n") and (tmp_path / "bad.db").exists()
+    assert "the database is damaged, and so is this copy: item 1 counts 0 rankings" in outcome.err
+    assert outcome.err.endswith(restoring)
 
 
 def test_accounts(db: Path, tmp_path: Path) -> None:
@@ -90,6 +96,7 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
     outcome = spawn(*command, cwd=tmp_path, stdin=subprocess.DEVNULL, start_new_session=True)
     assert outcome.code == 2 and "do:      put it into a file: --password-file FILE" in outcome.err
     assert "Warning" not in outcome.err and "interrupted" not in outcome.err
+    assert outcome.out == "password:\n"  # whose line ends before the error's begins
     assert not (tmp_path / "l.db").exists()
 
 
@@ -106,7 +113,8 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
         (["users", "token", "nobody", "--db", "l.db"], 1, "see: align labels users list --db "),
         (["users", "add", "x", "--oidc", "x", "--db", "l.db"], 1, "no e-mail"),
         (["users", "change", "nobody", "--oidc", "x@y", "--db", "l.db"], 1, "nobody called nobody"),
-        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read"),
+        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read: No such file"),
+        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "do:      name another: --password-file"),
         (["users", "invite", "--origin", "labels.example.org", "--db", "l.db"], 2, "is no origin"),
         (["verify", "--db", "mysql://x/y"], 2, "no support for mysql"),
     ],

@@ -113,6 +113,15 @@ def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     outcome = call("label", tmp_path / "quickstrt", "--db", tmp_path / "l.db")
     assert outcome.code == 3 and "there is no such file or folder" in outcome.err
     assert f"did you mean `{tmp_path / 'quickstart'}`?" in outcome.err
+    assert f"do:      look what is there: ls {tmp_path}\n" in outcome.err
+    outcome = call("label", tmp_path / "gone" / "quickstart", "--db", tmp_path / "l.db")
+    assert outcome.code == 3 and "do:      make a run: align run RECIPE\n" in outcome.err
+
+
+def test_a_prompt_that_is_text_is_told_what_it_should_be(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", [answers_row(0) | {"prompt": "What is 2 + 2?"}])
+    outcome = call("labels", "import", file, "--project", "p", "--db", tmp_path / "l.db")
+    assert outcome.code == 3 and 'allowed: a list of messages: [{"role": "user", "content": "..."}, ...]' in outcome.err
 
 
 def test_equal_answers_are_counted(tmp_path: Path) -> None:

@@ -116,3 +116,13 @@ def test_who_labels_is_said_as_it_is(store: Store) -> None:
     create_person(store, "ann", "correct horse battery")
     (said,) = who_labels(store, Address())
     assert "no accounts" not in said and "--accounts for the accounts that there are" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--project", "p"], ["--accounts"]])
+def test_a_database_that_is_not_there_is_made_by_an_import_only(tmp_path: Path, more: list[str]) -> None:
+    """Its name was mistyped, or there is nothing to label."""
+    db = tmp_path / "new" / "l.db"
+    outcome = call("label", "--db", db, *more)
+    assert outcome.code == 3 and "there is no label database here" in outcome.err
+    assert f"do:      make one: align labels import FILE --project NAME --db {db}\n" in outcome.err
+    assert not db.parent.exists()
