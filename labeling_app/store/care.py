@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine, func, inspect, select, text
 from sqlalchemy.orm import Session, aliased
 
-from align.errors import AlignError, DataError, SystemLimit, counted
+from align.errors import AlignError, DataError, SystemLimit, unreadable
 from labeling_app.retyped import typed
 from labeling_app.store.database import WRITER_LOCK, Store, open_store, place_of, told, url_of
 from labeling_app.store.events import broken_link
@@ -119,8 +119,11 @@ def _sqlite_copy(store: Store, path: Path) -> None:
 
 def _check_kind(backup_file: Path, url: URL) -> None:
     """Raises DataError for a backup of the other kind of database."""
-    with backup_file.open("rb") as file:
-        dumped = file.read(5) == b"PGDMP"
+    try:
+        with backup_file.open("rb") as file:
+            dumped = file.read(5) == b"PGDMP"
+    except OSError:
+        raise unreadable(backup_file) from None
     if dumped == (url.get_backend_name() != "sqlite"):
         return
     if dumped:
@@ -185,8 +188,7 @@ def _alone(url: URL) -> Iterator[None]:
             while others := connection.execute(asked).scalar_one():
                 if time.monotonic() > until:
                     raise SystemLimit(
-                        f"{counted(others, 'other connection')} to this label database, and what people save "
-                        "there would be lost",
+                        f"others are connected to this label database ({others}), and what they save would be lost",
                         where=place_of(url),
                         remedy="stop the app (align label, align run --wait) and whatever else uses it, "
                         "then restore again",
