@@ -264,7 +264,7 @@ def _gone(loaded: Loaded, stage: StageBase, run: Path, before: str) -> AlignErro
     return DataError(
         f"the answers of `{stage.name}` are before people in this label database, and it is no longer there",
         where=before,
-        remedy="put it back (align labels restore BACKUP), or start anew without its rankings: "
+        remedy=f"put it back ({desks.restoring(desk)}), or start anew without its rankings: "
         + desks.in_shell(desk, _again(loaded, stage, run)),
     )
 

@@ -53,13 +53,16 @@ def import_(
     kind: Annotated[str, typer.Option(help="prompts, answers or rankings; told from the file if left out.")] = "",
     shape: Annotated[str, typer.Option(help="align, argilla, label-studio or csv.")] = "align",
     gold: Annotated[bool, typer.Option("--gold", help="These rankings are right: they test annotators.")] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="With --gold: test questions that have other ranks get these.")
+    ] = False,
     priority: Annotated[int, typer.Option(help="Items of a higher priority come first.")] = 0,
     overlap: Annotated[int | None, typer.Option(help="People who rank each item.", min=1)] = None,
     broken: Annotated[str, typer.Option(help="Rows that cannot be used: stop, or drop them.")] = "stop",
     as_json: AsJson = False,
 ) -> None:
     """Import prompts, answers or rankings into a project, which is made if it is new."""
-    from align.errors import counted
+    from align.errors import RecipeError, counted
     from labeling_app.incoming import KINDS, check_import, import_checked
     from labeling_app.projects import make_project
     from labeling_app.retyped import typed
@@ -70,11 +73,15 @@ def import_(
     if kind:
         _one_of("--kind", kind, KINDS)
     dropped: Any = _one_of("--broken", broken, ("stop", "drop"))
+    if correct and not gold:
+        raise RecipeError(
+            "only test questions can be corrected", where="--correct", allowed="with --gold", remedy="add --gold"
+        )
     named: dict[str, Any] = {"kind": kind, "gold": gold, "priority": priority}
     more = named | {"overlap": overlap, "shape": "" if shape == "align" else shape, "db": option_of_name(db)}
     again = typed("labels", "import", str(path), project=project, **more)
     # First of all: a file that is refused leaves neither a project behind nor a database.
-    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, **named))
+    checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, correct=correct, **named))
     with opened(db, create=True) as store:
         settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
         done = import_checked(store, make_project(store, project, **settings), checked)
@@ -121,11 +128,21 @@ def export(
 
 @app.command()
 def backup(path: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")], db: Database = "") -> None:
-    """Copy the database as it is now, while people work."""
+    """Copy the database as it is now, while people work. Exit code 3 if something is wrong with it."""
+    from align.errors import DataError
     from labeling_app.store.care import backup as copy
+    from labeling_app.store.care import verify as look
+    from labeling_app.store.database import restoring
 
     with opened(db) as store:
-        typer.echo(copy(store, path))
+        typer.echo(copy(store, path))  # a damaged one too: it may be all that there is
+        faults = look(store).faults
+        if faults:
+            raise DataError(
+                f"the database is damaged, and so is this copy: {faults[0]}",
+                where=store.place,
+                remedy=f"keep the older backups, and restore the newest that is whole: {restoring(store.engine.url)}",
+            )
 
 
 @app.command()
@@ -139,7 +156,7 @@ def restore(
     from labeling_app.store.database import default_place
 
     store, kept = put_back(path, db or default_place(), replace=replace)
-    typer.echo(f"restored to {store.place}" + (f"; what was there is {kept} now" if kept else ""))
+    typer.echo(f"restored to {store.place}" + (f"; what was there is kept in {kept}" if kept else ""))
     store.close()
 
 
@@ -147,14 +164,17 @@ def restore(
 def verify(db: Database = "", as_json: AsJson = False) -> None:
     """Check the database, its event log and its counts. Exit code 3 if something is wrong."""
     from labeling_app.store.care import verify as look
+    from labeling_app.store.database import restoring
 
     with opened(db) as store:
-        found = look(store)
+        found, remedy = look(store), restoring(store.engine.url)
     if as_json:
         print_json({**vars(found), "faults": list(found.faults)})
     else:
         for fault in found.faults:
             typer.echo(f"fault    {fault}")
+        if found.faults:
+            typer.echo(f"do       restore a backup made before that: {remedy}")
         typer.echo(f"{found.items} items, {found.rankings} versions of rankings, {found.events} events")
     if found.faults:
         raise typer.Exit(3)
@@ -261,7 +281,13 @@ def _password(file: Path | None) -> str:
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the password cannot be read: {error}", where=str(file)) from None
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise RecipeError(
+            f"the password cannot be read: {why}",
+            where=str(file),
+            allowed="a file that you may read, with nothing but the password",
+            remedy="name another: --password-file FILE; or leave it out, and type the password",
+        ) from None
 
 
 def _typed_password() -> str:
@@ -276,6 +302,7 @@ def _typed_password() -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
     except getpass.GetPassWarning:
+        typer.echo()  # ends the line of the question
         found = "a password is asked for in a terminal, and there is none"
         raise RecipeError(found, where="the password", remedy="put it into a file: --password-file FILE") from None
 

@@ -12,12 +12,14 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from labeling_app.errors import Refused
+from labeling_app.retyped import typed
+from labeling_app.store.database import Store
 from labeling_app.store.models import Identity, PersonRow
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 
-def expect(session: Session, at: str, person_id: int, email: str) -> None:
+def expect(session: Session, store: Store, person_id: int, email: str) -> None:
     """Whoever is first to log in with this verified e-mail is this person, and nobody else any more.
 
     Raises Refused if this is no e-mail, or expected for someone else.
@@ -31,10 +33,11 @@ def expect(session: Session, at: str, person_id: int, email: str) -> None:
         .where(Identity.email == email, PersonRow.id != person_id)
     ).scalar()
     if other:
-        remedy = f"take it from them first: align labels users change {other} --oidc ''"
+        change = typed("labels", "users", "change", other, "--oidc", "", db=store.option)
+        remedy = f"take it from them first: {change}"
         raise Refused("name-taken", f"{email} is the e-mail of {other} already", remedy=remedy)
     forget(session, person_id)
-    session.add(Identity(person_id=person_id, email=email, issuer=None, subject=None, created=at))
+    session.add(Identity(person_id=person_id, email=email, issuer=None, subject=None, created=store.now()))
     session.flush()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from align.data.files import read_rows, scan_rows
 from align.data.importers import detect_format, detect_kind, record_from
 from align.data.records import Answers, Prompt, Ranking
 from align.errors import DataError
+from labeling_app.gold import Truths, check_agrees, check_asks
 from labeling_app.projects import MOST_ANSWERS, ProjectInfo
 from labeling_app.saving import Batch, Imported, Labelable, Options, Rows, Source, save
 from labeling_app.shapes import NAMES, read_shape, shape_of
@@ -60,7 +61,8 @@ def check_import(path: Path, options: Options | None = None) -> Checked:
             where=str(path),
             remedy="rank them first, or leave out --gold",
         )
-    checks = [_check(source, options) for source in sources]
+    truths: Truths = {}
+    checks = [_check(source, options, truths) for source in sources]
     left_out = {key: error for check in checks for key, error in check.left_out.items()}
     counts = [check.count for check in checks]
     if left_out and not any(counts):
@@ -73,7 +75,10 @@ def import_checked(store: Store, project: ProjectInfo, checked: Checked) -> Impo
     done = Imported(checked.sources[0].kind)
     done.equal = checked.equal
     done.left_out = [f"{error.where}: {error.found}" for error in checked.left_out.values()]
-    for batches in _transactions(checked):
+    groups: Iterable[list[Batch]] = _transactions(checked)
+    if checked.options.gold:  # few, and one that contradicts a test in the database is to leave nothing behind
+        groups = [list(itertools.chain.from_iterable(groups))]
+    for batches in groups:
         with store.write() as session:
             for batch in batches:
                 save(session, store, project, batch, done)
@@ -123,27 +128,50 @@ def _shares(least: int) -> Iterator[float]:
         yield share
 
 
+def answers_in(run: Path) -> list[Path]:
+    """The sealed artifacts with answers in a run's folder."""
+    sealed = sorted(path.parent for path in run.glob(f"*/{MANIFEST}"))
+    return [path for path in sealed if read_artifact(path).kind == "answers"]
+
+
 def _sources(path: Path, options: Options) -> Iterator[Source]:
     if path.is_dir() and ((path / MANIFEST).exists() or not any(path.glob("*.jsonl"))):
-        artifact = read_artifact(path)
-        for file in sorted(path.glob("*.jsonl"), key=lambda p: (p.stem != "train", p.stem)):
-            yield _source(file, artifact.kind, file.stem, options)
+        yield from _splits(path, options)
         return
     if options.shape == "align":
-        _check_shape(path)
+        _check_shape(path, options.again)
     kind = "rankings" if options.shape != "align" else options.kind or _kind_of(path)
+    _check_kind(kind, path)
     yield _source(path, kind, "", options)
 
 
-def _source(path: Path, kind: str, split: str, options: Options) -> Source:
-    if kind not in KINDS:
-        raise DataError(
-            f"{kind} cannot be labelled",
-            where=str(path),
-            allowed=", ".join(KINDS),
-            remedy="sample answers from the prompts first: kind: sample in a recipe",
-        )
+def _splits(path: Path, options: Options) -> Iterator[Source]:
+    answers = [] if (path / MANIFEST).exists() else answers_in(path)
+    if answers:
+        names = ", ".join(folder.name for folder in answers)
+        remedy = f"name its answers: {answers[0]}"
+        raise DataError("this is a run, not one of its stages", where=str(path), allowed=names, remedy=remedy)
+    artifact = read_artifact(path)
+    _check_kind(artifact.kind, path)
+    files = sorted(path.glob("*.jsonl"), key=lambda p: (p.stem != "train", p.stem))
+    if not files:
+        remedy = "delete the folder and run its recipe again: align run RECIPE"
+        raise DataError("this artifact has lost its files", where=str(path), allowed="*.jsonl", remedy=remedy)
+    for file in files:
+        yield _source(file, artifact.kind, file.stem, options)
 
+
+def _check_kind(kind: str, path: Path) -> None:
+    """Raises DataError for what nobody can rank."""
+    if kind in KINDS:
+        return
+    remedy = "sample answers from the prompts first: kind: sample in a recipe"
+    if path.is_dir() and (answers := answers_in(path.parent)):
+        remedy = f"name the answers of this run: {answers[0]}"
+    raise DataError(f"{kind} cannot be labelled", where=str(path), allowed=", ".join(KINDS), remedy=remedy)
+
+
+def _source(path: Path, kind: str, split: str, options: Options) -> Source:
     def read() -> Rows:
         if options.shape != "align":
             yield from read_shape(path, options.shape)
@@ -178,7 +206,7 @@ def _kind_of(path: Path) -> str:
         ) from None
 
 
-def _check_shape(path: Path) -> None:
+def _check_shape(path: Path, again: str) -> None:
     """Raises DataError for a file that another tool wrote; whoever has one may not know that it has to be said."""
     if path.suffix.lower() == ".csv" and path.is_file():
         shape = "csv"
@@ -192,7 +220,7 @@ def _check_shape(path: Path) -> None:
             f"this looks like {NAMES[shape]}",
             where=str(path),
             allowed="our own records, as long as no other shape is named",
-            remedy=f"align labels import {path} --project NAME --shape {shape}",
+            remedy=f"{again} --shape {shape}",
         )
 
 
@@ -205,7 +233,7 @@ class _Check:
     left_out: dict[tuple[str, int], DataError] = field(default_factory=dict)
 
 
-def _check(source: Source, options: Options) -> _Check:
+def _check(source: Source, options: Options, truths: Truths) -> _Check:
     """Read every row. Raises DataError for the first that could not be shown, or not be saved, unless it may be left
     out."""
     seen: dict[str, int] = {}
@@ -215,11 +243,15 @@ def _check(source: Source, options: Options) -> _Check:
             if isinstance(record, DataError):
                 raise record
             _check_row(place, record, seen)
+            if options.gold and isinstance(record, Ranking):
+                check_asks(place, record)
         except DataError as error:
             if options.broken == "stop":
                 raise _as_asked(error, options) from None
             found.left_out[place.path, number] = error
             continue
+        if options.gold and isinstance(record, Ranking):
+            check_agrees(place, record, truths)
         found.count += 1
         if not isinstance(record, Prompt):
             found.equal += len({answer.text for answer in record.answers}) < len(record.answers)

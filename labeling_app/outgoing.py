@@ -21,11 +21,13 @@ from sqlalchemy import Executable, Text, func, select, type_coerce
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.elements import ColumnElement
 
+from align.data.fields import near
 from align.data.files import row_of
 from align.data.records import Feedback, Message, Preference, Ranking, pairs_of
 from align.errors import DataError, SystemLimit
 from labeling_app import shapes
 from labeling_app.projects import ProjectInfo
+from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import BECAME_TEST, ExportRow, Item, Lease, PersonRow, RankingRow, dumps
@@ -81,6 +83,7 @@ def export(
     newest = newest_version(store, project.id)
     # A version that is still to come would make this export another one tomorrow.
     only = replace(only, upto=min(only.upto or newest, newest))
+    _check_filter(store, project.id, only)
     rows, sha256 = _write(path, _TEXTS[shape](store, project.id, only))
     with store.write() as session:
         kept = asdict(only) | {"annotators": list(only.annotators)}
@@ -90,6 +93,34 @@ def export(
         told = {"shape": shape, "filter": kept, "rows": rows, "sha256": sha256}
         record_event(session, store.now(), "command", "export", f"project:{project.id}", **told)
     return Exported(path, shape, rows, sha256, only)
+
+
+def _check_filter(store: Store, project_id: int, only: Filter) -> None:
+    """Raises DataError for a pseudonym that nobody has, or a split that no item is of: with what there is."""
+    with store.read() as session:
+        who = select(PersonRow.pseudonym).where(PersonRow.pseudonym.in_(only.annotators))
+        unknown = sorted(set(only.annotators) - set(session.execute(who).scalars()))
+        if unknown:
+            ours = select(PersonRow.pseudonym).join(RankingRow, RankingRow.person_id == PersonRow.id).distinct()
+            there = session.execute(ours.where(RankingRow.project_id == project_id)).scalars().all()
+            account = select(PersonRow.pseudonym).where(PersonRow.name == unknown[0])
+            pseudonym = session.execute(account).scalar()
+            see = f"see: {typed('labels', 'users', 'list', db=store.option)}"
+            raise DataError(
+                f"no annotator has the pseudonym `{unknown[0]}`",
+                where=f"--annotator {unknown[0]}",
+                allowed=", ".join(sorted(there)) or "none yet",
+                remedy=f"that is an account's name; its pseudonym: --annotator {pseudonym}" if pseudonym else see,
+            )
+        splits = select(Item.split).where(Item.project_id == project_id).distinct()
+        named = sorted(filter(None, session.execute(splits).scalars())) if only.split else []
+    if only.split and only.split not in named:
+        raise DataError(
+            f"no item is of the split `{only.split}`{near(only.split, named)}",
+            where=f"--split {only.split}",
+            allowed=", ".join(named) or "none: the items are from files, not from an artifact",
+            remedy=f"name one of these: --split {named[0]}" if named else "leave out --split",
+        )
 
 
 def newest_version(store: Store, project_id: int) -> int:

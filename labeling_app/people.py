@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from labeling_app.errors import Refused
 from labeling_app.identities import expect, expected
+from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import Invitation, LoginSession, PersonRow, Throttle
@@ -93,7 +94,7 @@ def create_person(
     with store.write() as session:
         person = new_person(session, store.now(), _normal(name), hashed, role, by)
         if email is not None:
-            expect(session, store.now(), person.id, email)
+            expect(session, store, person.id, email)
         return person
 
 
@@ -125,7 +126,7 @@ def change_person(
     """
     hashed = None if password is None else _hashed(password)
     with store.write() as session:
-        row = row_named(session, name)
+        row = row_named(session, store, name)
         row.role, row.active = role or row.role, row.active if active is None else active
         row.password = hashed or row.password
         if hashed or active is False:
@@ -157,7 +158,7 @@ def has_logins(store: Store, *, by_provider: bool = False) -> bool:
 def script_token(store: Store, name: str) -> str:
     """A token with which a script acts for a person, for 30 days. Raises Refused if there is nobody of this name."""
     with store.write() as session:
-        row = row_named(session, name)
+        row = row_named(session, store, name)
         if not row.active:
             raise Refused("bad-name", f"{row.name} may not log in", remedy="see: align labels users change --help")
         record_event(session, store.now(), "command", "token", f"person:{row.id}")
@@ -272,11 +273,12 @@ def person_of(row: PersonRow) -> Person:
     return Person(row.id, row.name, row.pseudonym, row.role, row.locale, row.active)  # type: ignore[arg-type]
 
 
-def row_named(session: Session, name: str) -> PersonRow:
+def row_named(session: Session, store: Store, name: str) -> PersonRow:
     """The account of this name. Raises Refused if there is none."""
     row = session.execute(select(PersonRow).where(PersonRow.name == _normal(name))).scalar()
     if row is None:
-        raise Refused("bad-name", f"there is nobody called {name}", remedy="see: align labels users list")
+        remedy = f"see: {typed('labels', 'users', 'list', db=store.option)}"
+        raise Refused("bad-name", f"there is nobody called {name}", remedy=remedy)
     return row
 
 

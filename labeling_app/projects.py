@@ -180,9 +180,26 @@ def _settings(slug: str, given: Mapping[str, object]) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
+        allowed, value = _allowed(str(first["loc"][0])), first["input"]
+        found = f"`{name}` is {value:g}" if allowed and isinstance(value, int | float) else first["msg"]
         raise RecipeError(
-            first["msg"], where=f"project {slug}, {name}", remedy="see: align labels projects set --help"
+            found, where=f"project {slug}, {name}", allowed=allowed, remedy="see: align labels projects set --help"
         ) from None
+
+
+def _allowed(name: str) -> str:
+    """What a setting may be, in words; empty for one that there is not."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return ""
+    if name == "attributes":
+        return "up to 12 names of 1 to 40 characters"
+    limits = {
+        word: getattr(limit, word) for limit in field.metadata for word in ("ge", "le", "gt") if hasattr(limit, word)
+    }
+    if "gt" in limits:
+        return f"more than {limits['gt']}"
+    return f"{limits['ge']} to {limits['le']}" if limits else "true or false"
 
 
 def _reopen(session: Session, project_id: int, need: int) -> None:

@@ -16,10 +16,12 @@ from align.data.fields import Place, fault
 from align.data.records import Answers, Message, Prompt, Ranking, prompt_key, stable_id
 from align.errors import DataError, counted
 from labeling_app.disputes import judge
+from labeling_app.gold import mark_test, other_truth, truth
 from labeling_app.people import named
 from labeling_app.projects import MOST_ANSWERS, ProjectInfo
 from labeling_app.store.database import Store
-from labeling_app.store.models import BECAME_TEST, Item, Lease, Project, RankingRow
+from labeling_app.store.events import record_event
+from labeling_app.store.models import Item, Lease, Project, RankingRow
 
 WITHOUT_END = 1_000_000
 """How many people a gold question is for: everybody."""
@@ -36,12 +38,13 @@ Rows = Iterator[tuple[Place, Labelable | DataError]]
 @dataclass(frozen=True)
 class Options:
     """kind: prompts, answers or rankings; told from the file if empty. gold: the rankings are right, and become test
-    questions. priority: higher comes first. broken: rows that cannot be used stop the import, or are left out. again:
-    the command that imports this, for the remedy that leaves such rows out."""
+    questions. correct: other ranks than a test question has take their place. priority: higher comes first. broken:
+    rows that cannot be used stop the import, or are left out. again: the command that imports this, for remedies."""
 
     kind: str = ""
     shape: InShape = "align"
     gold: bool = False
+    correct: bool = False
     priority: int = 0
     broken: Literal["stop", "drop"] = "stop"
     again: str = "align labels import FILE --project NAME"
@@ -50,7 +53,8 @@ class Options:
 @dataclass
 class Imported:
     """What an import did. there: rows that were there already. filled: prompts that now have answers. gold: items that
-    became test questions. equal: rows of which two answers have the same text. left_out: rows that were, and why."""
+    became test questions. corrected: test questions that have other ranks now. equal: rows of which two answers have
+    the same text. left_out: rows that were, and why."""
 
     kind: str
     items: int = 0
@@ -58,6 +62,7 @@ class Imported:
     rankings: int = 0
     there: int = 0
     gold: int = 0
+    corrected: int = 0
     equal: int = 0
     left_out: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -68,6 +73,8 @@ class Imported:
         if self.gold:
             became = "became test questions" if self.gold > 1 else "became a test question"
             parts = [f"{counted(self.gold, 'item')} {became} ({self.items} of them new)"]
+        if self.corrected:
+            parts += [f"{counted(self.corrected, 'test question')} corrected"]
         parts += [f"{self.there} there already"]
         told = [f"{project}: {'; '.join(parts)}"]
         if self.filled:
@@ -219,39 +226,23 @@ def _aligned(ranking: Ranking, ids: list[str]) -> list[int | None]:
 def _make_gold(session: Session, store: Store, batch: Batch, items: list[_Found], done: Imported) -> None:
     tests = select(Item.id, Item.gold).where(Item.id.in_({item.id for item in items}), Item.gold.is_not(None))
     known = {number: gold for number, gold in session.execute(tests)}
-    for (_, record), item in zip(batch.rows, items, strict=True):
+    for (place, record), item in zip(batch.rows, items, strict=True):
         assert isinstance(record, Ranking)
-        gold = _aligned(record, item.ids)
-        if known.get(item.id) == gold:
+        gold, before = _aligned(record, item.ids), known.get(item.id)
+        if before is not None and truth(before) == truth(gold):
             done.there += 1
             continue
-        done.gold += item.id not in known
         known[item.id] = gold
-        _mark(session, store, item.id)
+        if before is None:
+            done.gold += 1
+            mark_test(session, store, item.id)
+        elif batch.options.correct:
+            done.corrected += 1
+            record_event(session, store.now(), "command", "correct-gold", f"item:{item.id}", before=before, ranks=gold)
+        else:
+            raise other_truth(place, record, dict(zip(item.ids, before, strict=True)), batch.options.again)
         values = {"gold": gold, "state": "gold", "need": WITHOUT_END}
         session.execute(update(Item).where(Item.id == item.id).values(**values))
-
-
-def _mark(session: Session, store: Store, item: int) -> None:
-    """Give the moment at which an item becomes a test a version of its own, if there are labels that it changes."""
-    ranked = select(RankingRow).join(Item, Item.id == RankingRow.item_id)
-    ranked = ranked.where(RankingRow.item_id == item, Item.gold.is_(None))
-    row = session.execute(ranked.order_by(RankingRow.id.desc()).limit(1)).scalar()
-    if row is None:
-        return
-    session.add(
-        RankingRow(
-            uid=secrets.token_hex(16),
-            project_id=row.project_id,
-            item_id=item,
-            person_id=row.person_id,
-            lease_id=row.lease_id,
-            version=BECAME_TEST,
-            action="undo",
-            created=store.now(),
-        )
-    )
-    session.flush()
 
 
 def _save_rankings(

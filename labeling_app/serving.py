@@ -7,6 +7,7 @@ accounts, and the address it is reached at, because cookies and the guard agains
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import socket
 import webbrowser
 from dataclasses import dataclass
@@ -61,8 +62,14 @@ class Address:
     @property
     def alone(self) -> bool:
         """Whether it is one person's, without accounts. Whoever names an origin elsewhere has others sent here."""
-        here = all(_is_local(urlsplit(origin).hostname or "") for origin in self.origins)
-        return self.local and here and not self.accounts
+        return not self.elsewhere() and not self.accounts
+
+    def elsewhere(self) -> str:
+        """The option by which others than this machine are let in; empty if none is."""
+        if not self.local:
+            return f"--host {self.host}"
+        others = (origin for origin in self.origins if not _is_local(urlsplit(origin).hostname or ""))
+        return next((f"--origin {origin}" for origin in others), "")
 
     def reached_at(self) -> tuple[str, ...]:
         """The origins given, or those that follow from host and port."""
@@ -108,7 +115,7 @@ def label(
     checked = None
     if target is not None:
         project, checked = looked_at(target, project, overlap, db)
-    store = open_store(db or default_place())
+    store = open_store(db or default_place(), create=checked is not None)  # without a RUN, an empty one helps nobody
     try:
         if checked is None and project:
             project_id(store, project)  # here, not in the browser, it is said that there is none
@@ -191,18 +198,21 @@ def take_in(store: Store, project: str, checked: Checked, overlap: int | None) -
 
 def answers_of(target: Path) -> Path:
     """The answers artifact of a run, or the artifact or file itself. Raises DataError if a run has none, or several."""
-    from align.artifacts import MANIFEST, read_artifact
+    from align.artifacts import MANIFEST
     from align.data.fields import near
     from align.errors import DataError
+    from labeling_app.incoming import answers_in
 
     if not target.exists():
         beside = [str(path) for path in target.parent.iterdir()] if target.parent.is_dir() else []
         found = f"there is no such file or folder{near(str(target), beside)}"
-        raise DataError(found, where=str(target), allowed="a run, an artifact or a file")
+        remedy = (
+            f"look what is there: ls {shlex.quote(str(target.parent))}" if beside else "make a run: align run RECIPE"
+        )
+        raise DataError(found, where=str(target), allowed="a run, an artifact or a file", remedy=remedy)
     if target.is_file() or (target / MANIFEST).exists():
         return target
-    sealed = sorted(path.parent for path in target.glob(f"*/{MANIFEST}"))
-    answers = [path for path in sealed if read_artifact(path).kind == "answers"]
+    answers = answers_in(target)
     if len(answers) == 1:
         return answers[0]
     raise DataError(
@@ -226,9 +236,13 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
             "without accounts there is no login", where="--oidc-issuer", remedy="add --accounts, or leave this out"
         )
     if not address.alone and not has_logins(store, by_provider=oidc is not None):
+        found = "this address needs accounts, and nobody has one"
+        where = address.elsewhere()
+        if not where:
+            found, where = "accounts are demanded, and nobody has one", "--accounts"
         raise RecipeError(
-            "this address needs accounts, and nobody has one",
-            where=f"--origin {address.origins[0]}" if address.local and address.origins else f"--host {address.host}",
+            found,
+            where=where,
             remedy=f"make one: {typed('labels', 'users', 'add', 'NAME', role='admin', db=store.option)}",
         )
     if not address.local and not address.origins and address.host in ("0.0.0.0", "::"):
@@ -248,18 +262,25 @@ def build(store: Store, address: Address, oidc: Settings | None = None) -> FastA
 
 def check_port(address: Address) -> None:
     """Raises SystemLimit if nobody can listen there, as where the port is taken."""
+    import errno
+
     from align.errors import SystemLimit
 
+    def refused(found: str, error: OSError, remedy: str) -> SystemLimit:
+        return SystemLimit(f"{found}: {error.strerror}", where=f"{address.host}:{address.port}", remedy=remedy)
+
+    another = "take an address that this machine has; for itself alone: --host 127.0.0.1"
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
+        except socket.gaierror as error:
+            raise refused("the address cannot be used", error, another) from None
         except OSError as error:
-            raise SystemLimit(
-                f"the port cannot be used: {error.strerror}",
-                where=f"{address.host}:{address.port}",
-                remedy=f"take another: --port {address.port + 1}",
-            ) from None
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise refused("the address cannot be used", error, another) from None
+            free = address.port + 1 if 1024 <= address.port < 65_535 else PORT  # below, only root may listen
+            raise refused("the port cannot be used", error, f"take another: --port {free}") from None
 
 
 def run(app: FastAPI, address: Address, said: list[str], page: str) -> None:

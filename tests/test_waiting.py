@@ -330,6 +330,7 @@ def test_a_database_that_is_gone_is_not_made_anew(asked: Asked) -> None:
     (asked.folder / "labels.db").rename(asked.folder / "away.db")
     done = asked.align("run")
     assert done.code == 3 and "it is no longer there" in done.err and "--again rankings" in done.err
+    assert "put it back (align labels restore BACKUP --db " in done.err
     assert not (asked.folder / "labels.db").exists()
     assert asked.align("run", "--again", "rankings").code == 7, "who wants to start anew may"
 

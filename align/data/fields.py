@@ -113,6 +113,14 @@ def _misspelt(kind: str, error: Any) -> bool:
     return error["type"] == "extra_forbidden" and bool(near(str(error["loc"][-1]), fields))
 
 
+_TURNS = 'a list of messages: [{"role": "user", "content": "..."}, ...]'
+_LISTS = {
+    **dict.fromkeys(("prompt", "messages", "chosen", "rejected", "completion"), _TURNS),
+    "answers": 'a list of answers: [{"id": "...", "text": "..."}, ...]',
+    "ranks": "a list of ranks, one for each answer: [1, 2, ...]",
+    "tags": 'a list of texts: ["...", ...]',
+}
+"""What each list holds."""
 _WANTED = {
     "string_type": "text",
     "string_unicode": "text that is valid Unicode",
@@ -145,6 +153,8 @@ def _explain(kind: str, error: dict[str, Any], place: Place) -> DataError:
         found, allowed = f"`{field}` is empty", "text of at least one character"
     else:
         found, allowed = f"`{field}` is {show(value)}", _WANTED.get(code, error["msg"])
+        if code == "list_type":
+            allowed = _LISTS.get(field, allowed)
     return fault(place, found, field=field, allowed=allowed)
 
 

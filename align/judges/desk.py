@@ -126,6 +126,11 @@ def adding(desk: Desk) -> str:
     return shlex.join(["align", "labels", "users", "add", "NAME", *_option(desk)])
 
 
+def restoring(desk: Desk) -> str:
+    """The command that brings a database back which is no longer there."""
+    return shlex.join(["align", "labels", "restore", "BACKUP", *_option(desk)])
+
+
 def in_shell(desk: Desk, words: list[str]) -> str:
     """A command that reads the recipe, as it is to be typed in a shell of which nothing is known."""
     known = f"ALIGN_LABELS={shlex.quote(desk.database)} " if desk.told and not has_password(desk) else ""

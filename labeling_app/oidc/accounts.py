@@ -67,12 +67,12 @@ def change_email(store: Store, name: str, email: str, *, by: str = "command") ->
     Raises Refused if there is nobody of this name, or the e-mail is none, or another's.
     """
     with store.write() as session:
-        row = row_named(session, name)
+        row = row_named(session, store, name)
         if row.name == LOCAL:
             remedy = f"make another: {typed('labels', 'users', 'add', 'NAME', db=store.option)}"
             raise Refused("bad-name", "no login leads to this account", remedy=remedy)
         if email:
-            expect(session, store.now(), row.id, email)
+            expect(session, store, row.id, email)
         else:
             forget(session, row.id)
         session.execute(delete(LoginSession).where(LoginSession.person_id == row.id))

@@ -10,14 +10,18 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, create_engine, func, inspect, select, text
 from sqlalchemy.orm import Session, aliased
 
-from align.errors import DataError, SystemLimit
-from labeling_app.store.database import Store, open_store, place_of, told, url_of
+from align.errors import AlignError, DataError, SystemLimit, unreadable
+from labeling_app.retyped import typed
+from labeling_app.store.database import WRITER_LOCK, Store, open_store, place_of, told, url_of
 from labeling_app.store.events import broken_link
 from labeling_app.store.models import APPEND_ONLY, Event, Item, Lease, RankingRow
 
@@ -41,7 +45,7 @@ def backup(store: Store, path: Path) -> Path:
         if store.on_sqlite:
             _sqlite_copy(store, temporary)
         else:
-            _run(["pg_dump", "--format=custom", f"--file={temporary}"], store.engine.url)
+            _dump(temporary, store.engine.url)
         temporary.chmod(0o600)
         os.replace(temporary, path)
     except OSError as error:
@@ -54,7 +58,8 @@ def backup(store: Store, path: Path) -> Path:
 
 
 def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[Store, Path | None]:
-    """Open the database at `where` as the backup has it; and the file that keeps the SQLite database that was there.
+    """Open the database at `where` as the backup has it; and the file that keeps what was there: the SQLite database
+    itself, or a backup of the PostgreSQL database, beside the one that is restored.
 
     A SQLite backup is checked before it takes anything's place. Raises DataError for a file that is no backup,
     SystemLimit if a database is there and `replace` is not said, or if another process has it open.
@@ -62,14 +67,15 @@ def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[St
     if not backup_file.is_file():
         raise DataError("there is no such backup", where=str(backup_file), remedy="name a file made by labels backup")
     url = url_of(where)
-    if not replace and _is_there(url):
+    _check_kind(backup_file, url)
+    there = _is_there(url)
+    if there and not replace:
         raise SystemLimit(
             "there is a label database already", where=place_of(url), remedy="restore elsewhere, or add --replace"
         )
     if url.get_backend_name() != "sqlite":
-        options = ["--clean", "--if-exists"] if replace else ["--exit-on-error"]
-        _run(["pg_restore", "--no-owner", "--single-transaction", *options, str(backup_file)], url)
-        return open_store(where, create=False), None
+        kept = _restore_server(backup_file, url, there)
+        return open_store(where, create=False), kept
     path = Path(url.database or "")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -111,6 +117,26 @@ def _sqlite_copy(store: Store, path: Path) -> None:
         os.fsync(copied.fileno())
 
 
+def _check_kind(backup_file: Path, url: URL) -> None:
+    """Raises DataError for a backup of the other kind of database."""
+    try:
+        with backup_file.open("rb") as file:
+            dumped = file.read(5) == b"PGDMP"
+    except OSError:
+        raise unreadable(backup_file) from None
+    if dumped == (url.get_backend_name() != "sqlite"):
+        return
+    if dumped:
+        found, db = (
+            "this is a backup of a PostgreSQL database, and it is to become a file",
+            "postgresql://USER@HOST/NAME",
+        )
+    else:
+        found, db = "this is no backup of a PostgreSQL database, and it is to become one", "FILE"
+    remedy = f"restore it to one of its own kind: {typed('labels', 'restore', str(backup_file), db=db)}"
+    raise DataError(f"{found}: {place_of(url)}", where=str(backup_file), remedy=remedy)
+
+
 def _is_there(url: URL) -> bool:
     if url.get_backend_name() == "sqlite":
         return Path(url.database or "").exists()
@@ -118,6 +144,58 @@ def _is_there(url: URL) -> bool:
     try:
         with told(place_of(url)):
             return bool(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def _restore_server(backup_file: Path, url: URL, there: bool) -> Path | None:
+    """Restore a PostgreSQL database, whole or not at all; and the backup of what was there."""
+    tables = _run(["pg_restore", "--list", str(backup_file)])
+    if " ranking " not in tables:
+        found = "this is no backup: it holds no labels"
+        raise DataError(found, where=str(backup_file), remedy="name a file made by labels backup")
+    command = ["pg_restore", "--no-owner", "--single-transaction", "--exit-on-error", str(backup_file)]
+    if not there:
+        _run(command, url)
+        return None
+    with _alone(url):
+        kept = _free(backup_file)
+        try:
+            os.close(os.open(kept, os.O_CREAT | os.O_EXCL, 0o600))  # names and password hashes are nobody else's
+            _dump(kept, url)
+            _run([*command, "--clean", "--if-exists"], url)
+        except OSError as error:
+            found = f"what is there cannot be kept: {error.strerror}"
+            remedy = "copy the backup into a folder that you may write to, and restore it from there"
+            raise SystemLimit(found, where=str(kept), remedy=remedy) from None
+        except AlignError:
+            kept.unlink()  # what it keeps is in its place still
+            raise
+    return kept
+
+
+@contextmanager
+def _alone(url: URL) -> Iterator[None]:
+    """While nobody else is connected, and nobody who comes can save anything. Raises SystemLimit if somebody is."""
+    asked = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND coalesce(backend_type, 'client backend') = 'client backend'"
+    )
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        with told(place_of(url)), engine.connect() as connection:
+            until = time.monotonic() + 2.0  # the server lets go of a connection a little after it was closed
+            while others := connection.execute(asked).scalar_one():
+                if time.monotonic() > until:
+                    raise SystemLimit(
+                        f"others are connected to this label database ({others}), and what they save would be lost",
+                        where=place_of(url),
+                        remedy="stop the app (align label, align run --wait) and whatever else uses it, "
+                        "then restore again",
+                    )
+                time.sleep(0.05)
+            connection.execute(text(f"SELECT pg_advisory_lock({WRITER_LOCK})"))
+            yield
     finally:
         engine.dispose()
 
@@ -144,8 +222,7 @@ def _checked_copy(copy: Path, backup_file: Path) -> None:
 def _set_aside(path: Path) -> Path:
     """Keep a database under another name of its own, damaged or not, with its log if that could not be merged."""
     _close_log(path)
-    names = (f"{path.name}.before-restore{number or ''}" for number in itertools.count())
-    kept = next(other for name in names if not (other := path.with_name(name)).exists())
+    kept = _free(path)
     try:
         os.link(path, kept)  # so that there is a database at every moment
     except OSError:
@@ -154,6 +231,12 @@ def _set_aside(path: Path) -> Path:
         if (log := path.with_name(path.name + suffix)).exists():
             os.replace(log, kept.with_name(kept.name + suffix))
     return kept
+
+
+def _free(path: Path) -> Path:
+    """A name beside a file that nothing has, for what a restore keeps."""
+    names = (f"{path.name}.before-restore{number or ''}" for number in itertools.count())
+    return next(other for name in names if not (other := path.with_name(name)).exists())
 
 
 def _close_log(path: Path) -> None:
@@ -217,11 +300,17 @@ def _count_faults(session: Session) -> list[str]:
     ]
 
 
-def _run(command: list[str], url: URL) -> None:
-    """A program of PostgreSQL's at a database. The password is not on its command line, which all users can read."""
-    secret = {"PGPASSWORD": str(url.password)} if url.password else {}
-    open_part = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
-    command = [*command, f"--dbname={open_part.render_as_string()}"]
+def _dump(path: Path, url: URL) -> None:
+    _run(["pg_dump", "--format=custom", f"--file={path}"], url)
+
+
+def _run(command: list[str], url: URL | None = None) -> str:
+    """What a program of PostgreSQL's prints, at a database if one is given. The password is not on its command line,
+    which all users can read."""
+    secret = {"PGPASSWORD": str(url.password)} if url is not None and url.password else {}
+    if url is not None:
+        open_part = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        command = [*command, f"--dbname={open_part.render_as_string()}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **secret})
     except FileNotFoundError:
@@ -230,4 +319,8 @@ def _run(command: list[str], url: URL) -> None:
         ) from None
     if done.returncode:
         said = done.stderr.strip().splitlines()
-        raise SystemLimit(f"{command[0]} failed: {said[0] if said else done.returncode}", where=command[0])
+        remedy = "the database is as it was; restore an older backup" if command[0] == "pg_restore" else ""
+        raise SystemLimit(
+            f"{command[0]} failed: {said[0] if said else done.returncode}", where=command[0], remedy=remedy
+        )
+    return done.stdout

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import threading
 import time
@@ -312,8 +313,8 @@ _SAYS: tuple[tuple[str, str, str], ...] = (
     ("disk i/o error", "the disk of the label database fails", "look at the disk; restore a backup if it is broken"),
     ("password authentication", "the database server does not take this name and password", "look at the URL"),
     ('role ".*" does not exist', "the database server has no user of this name",
-     "name another in the URL, or make this one: createuser NAME"),
-    ("does not exist", "the database does not exist", "create it: createdb NAME"),
+     "name another in the URL, or make this one: {createuser}"),
+    ("does not exist", "the database does not exist", "create it: {createdb}"),
     ("connect", UNREACHED, REACH),
 )  # fmt: skip
 
@@ -324,7 +325,7 @@ def _explained(error: DBAPIError, place: str) -> Exception:
     if "not a database" in low:
         return _no_database(place)
     if "malformed" in low:
-        remedy = "restore a backup: align labels restore BACKUP"
+        remedy = f"restore a backup: {restoring(url_of(place))}"
         return DataError("the label database is damaged", where=place, allowed=said, remedy=remedy)
     kind = type(error).__name__
     if kind == "DataError":
@@ -332,14 +333,33 @@ def _explained(error: DBAPIError, place: str) -> Exception:
     if kind in ("OperationalError", "InternalError") or error.connection_invalidated:
         for words, found, remedy in _SAYS:
             if re.search(words, low):
-                return SystemLimit(f"{found} ({said.splitlines()[0]})", where=place, remedy=remedy)
+                return SystemLimit(f"{found} ({said.splitlines()[0]})", where=place, remedy=_filled(remedy, place))
         if kind == "OperationalError" and error.statement is None:  # it said so before anything was asked of it
             return SystemLimit(f"{UNREACHED} ({said.splitlines()[0]})", where=place, remedy=REACH)
     return error
 
 
+def restoring(url: URL) -> str:
+    """The command that puts a backup in the place of what is there."""
+    return typed("labels", "restore", "BACKUP", replace=True, db=option_of(url))
+
+
+def _filled(remedy: str, place: str) -> str:
+    """A remedy with the commands that make a user or a database on the server that the URL names."""
+    if "{create" not in remedy:
+        return remedy
+    url = make_url(place)
+    host = url.host or url.query.get("host")
+    server = [*(("-h", str(host)) if host else ()), *(("-p", str(url.port)) if url.port else ())]
+    owner = ["-U", url.username] if url.username else []
+    return remedy.format(
+        createuser=shlex.join(["createuser", *server, url.username or "NAME"]),
+        createdb=shlex.join(["createdb", *server, *owner, url.database or url.username or "NAME"]),
+    )
+
+
 def _no_database(place: str) -> DataError:
-    remedy = "name another file with --db, or restore a backup: align labels restore BACKUP"
+    remedy = f"name another file with --db, or restore a backup: {restoring(url_of(place))}"
     return DataError("this is no label database", where=place, remedy=remedy)
 
 

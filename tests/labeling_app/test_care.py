@@ -11,10 +11,12 @@ from sqlalchemy import text
 
 from align.errors import AlignError, DataError, SystemLimit
 from labeling_app.outgoing import export
+from labeling_app.projects import get_project
 from labeling_app.queue import next_item
 from labeling_app.store.care import backup, restore, verify
 from labeling_app.store.database import Store, open_store
 from tests.labeling_app.world import made, person, ranked
+from tests.runs import call
 
 
 def test_a_backup_holds_what_was_there_while_people_work(store: Store, tmp_path: Path) -> None:
@@ -90,6 +92,76 @@ def test_a_server_is_backed_up_and_restored(new_database: Any, tmp_path: Path) -
     assert verify(restored).faults == ()
     restored.close()
     store.close()
+
+
+@pytest.fixture
+def place(new_database: Any, tmp_path: Path) -> str:
+    """A PostgreSQL database with one ranking, and its backup in `copy.dump`; nobody is connected."""
+    if not shutil.which("pg_dump"):
+        pytest.skip("pg_dump is not installed (apt-get install postgresql-client)")
+    place: str = new_database()
+    store = open_store(place)
+    ranked(store, person(store, "ann"), made(store, tmp_path))
+    backup(store, tmp_path / "copy.dump")
+    store.close()
+    return place
+
+
+def more(place: str) -> None:
+    store = open_store(place)
+    ranked(store, person(store, "bob"), get_project(store, "p"))
+    store.close()
+
+
+def test_restoring_a_server_keeps_what_was_there(place: str, tmp_path: Path, new_database: Any) -> None:
+    more(place)
+    for number, name in ((2, "copy.dump.before-restore"), (1, "copy.dump.before-restore1")):
+        store, kept = restore(tmp_path / "copy.dump", place, replace=True)
+        assert (verify(store).rankings, verify(store).faults) == (1, ())
+        store.close()
+        assert kept == tmp_path / name and kept.stat().st_mode & 0o077 == 0
+        before, _ = restore(kept, new_database())
+        assert verify(before).rankings == number
+        before.close()
+    said = call("labels", "restore", tmp_path / "copy.dump", "--db", place, "--replace")
+    assert (said.code, said.out.split("; ")[1]) == (
+        0,
+        f"what was there is kept in {tmp_path}/copy.dump.before-restore2\n",
+    )
+
+
+def test_nothing_is_restored_on_a_server_that_others_use(place: str, tmp_path: Path) -> None:
+    """What the app saved meanwhile would be nowhere."""
+    app = open_store(place)
+    ranked(app, person(app, "bob"), get_project(app, "p"))
+    with pytest.raises(SystemLimit, match="others are connected to this label database .1.") as caught:
+        restore(tmp_path / "copy.dump", place, replace=True)
+    assert caught.value.remedy.startswith("stop the app") and "***" not in caught.value.where
+    assert verify(app).rankings == 2 and not list(tmp_path.glob("*before-restore*"))
+    app.close()
+
+
+def test_a_server_is_as_it_was_after_a_restore_that_failed(place: str, tmp_path: Path) -> None:
+    more(place)
+    whole = (tmp_path / "copy.dump").read_bytes()
+    (tmp_path / "cut.dump").write_bytes(whole[:-200])
+    with pytest.raises(SystemLimit, match="pg_restore failed") as caught:
+        restore(tmp_path / "cut.dump", place, replace=True)
+    assert "as it was" in caught.value.remedy
+    store = open_store(place, create=False)
+    assert (verify(store).rankings, verify(store).faults) == (2, ())
+    store.close()
+    assert not list(tmp_path.glob("*before-restore*"))
+
+
+def test_a_backup_goes_into_a_database_of_its_own_kind(place: str, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a backup of a PostgreSQL database") as caught:
+        restore(tmp_path / "copy.dump", str(tmp_path / "new.db"))
+    assert caught.value.remedy.endswith("copy.dump --db postgresql://USER@HOST/NAME")
+    assert not (tmp_path / "new.db").exists()
+    with pytest.raises(DataError, match="no backup of a PostgreSQL database") as caught:
+        restore(backup(store, tmp_path / "copy.db"), place, replace=True)
+    assert caught.value.remedy.endswith("copy.db --db FILE")
 
 
 def damaged(copy: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_backup_restore_verify(db: Path, tmp_path: Path) -> None:
     store.close()
     outcome = call("labels", "verify", "--db", db, "--json")
     assert outcome.code == 3 and len(outcome.json["faults"]) == 2
+    restoring = f"align labels restore BACKUP --replace --db {db}\n"
+    assert f"\ndo       restore a backup made before that: {restoring}" in call("labels", "verify", "--db", db).out
+    outcome = call("labels", "backup", tmp_path / "bad.db", "--db", db)
+    assert (outcome.code, outcome.out) == (3, f"{tmp_path / 'bad.db'}\n") and (tmp_path / "bad.db").exists()
+    assert "the database is damaged, and so is this copy: item 1 counts 0 rankings" in outcome.err
+    assert outcome.err.endswith(restoring)
 
 
 def test_accounts(db: Path, tmp_path: Path) -> None:
@@ -78,7 +85,9 @@ def test_accounts_of_an_openid_provider(db: Path) -> None:
     assert call("labels", "users", "add", "yan", "--oidc", "yan@example.org", "--db", db).code == 0
     taken = call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db)
     assert taken.code == 1 and "is the e-mail of zoe already" in taken.err
-    assert call("labels", "users", "change", "zoe", "--oidc", "", "--db", db).code == 0
+    remedy = taken.err.partition("take it from them first: align ")[2].strip()
+    assert remedy == f"labels users change zoe --oidc '' --db {db}"
+    assert call(*shlex.split(remedy)).code == 0
     assert call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db).code == 0
 
 
@@ -87,6 +96,7 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
     outcome = spawn(*command, cwd=tmp_path, stdin=subprocess.DEVNULL, start_new_session=True)
     assert outcome.code == 2 and "do:      put it into a file: --password-file FILE" in outcome.err
     assert "Warning" not in outcome.err and "interrupted" not in outcome.err
+    assert outcome.out == "password:\n"  # whose line ends before the error's begins
     assert not (tmp_path / "l.db").exists()
 
 
@@ -99,10 +109,12 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
         (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--shape", "x"], 2, "argilla"),
         (["import", "rankings.jsonl", "--project", "p", "--db", "l.db", "--kind", "foo"], 2, "answers, rankings\n"),
         (["users", "add", "x", "--role", "boss", "--db", "l.db"], 2, "annotator, reviewer, admin"),
-        (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "nobody called nobody"),
+        (["users", "change", "nobody", "--role", "admin", "--db", "l.db"], 1, "l.db\n"),
+        (["users", "token", "nobody", "--db", "l.db"], 1, "see: align labels users list --db "),
         (["users", "add", "x", "--oidc", "x", "--db", "l.db"], 1, "no e-mail"),
         (["users", "change", "nobody", "--oidc", "x@y", "--db", "l.db"], 1, "nobody called nobody"),
-        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read"),
+        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read: No such file"),
+        (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "do:      name another: --password-file"),
         (["users", "invite", "--origin", "labels.example.org", "--db", "l.db"], 2, "is no origin"),
         (["verify", "--db", "mysql://x/y"], 2, "no support for mysql"),
     ],

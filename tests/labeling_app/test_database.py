@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import case, create_engine, func, select, text, update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from align.errors import AlignError, DataError, RecipeError, SystemLimit
 from labeling_app.incoming import import_labels
@@ -22,7 +22,7 @@ from labeling_app.outgoing import export
 from labeling_app.projects import get_project, make_project
 from labeling_app.queue import item_of, leave
 from labeling_app.store.care import verify
-from labeling_app.store.database import Store, open_store, option_of, place_of, stamp, url_of
+from labeling_app.store.database import Store, open_store, option_of, place_of, stamp, told, url_of
 from labeling_app.store.events import broken_link, record_event
 from labeling_app.store.models import APPEND_ONLY, Base, Event, Lease, Project, Tally
 from labeling_app.submission import Skip
@@ -273,12 +273,31 @@ def test_a_server_that_is_not_there(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said", "remedy"),
-    [(("labels@", "nouser@"), "has no user", "createuser"), (("{name}", "gone"), "database does not", "createdb")],
+    [
+        (("labels@", "nouser@"), "has no user", "createuser {server} nouser"),
+        (("{name}", "gone"), "database does not", "createdb {server} -U labels gone"),
+    ],
 )
 def test_a_server_without_this_user_or_database(server: str, change: tuple[str, str], said: str, remedy: str) -> None:
     with pytest.raises(SystemLimit, match=said) as caught:
         open_store(server.replace(*change).format(name="postgres"))
-    assert f"{remedy} NAME" in caught.value.remedy
+    folder = server.partition("host=")[2]
+    assert remedy.format(server=f"-h {folder}") in caught.value.remedy
+
+
+def test_the_command_that_makes_a_database_names_the_server_and_no_password() -> None:
+    place = "postgresql://ann:secret@db.example.org:5433/labels"
+    with pytest.raises(SystemLimit) as caught, told(place_of(url_of(place))):
+        raise OperationalError(None, None, Exception('FATAL:  database "labels" does not exist'))
+    assert caught.value.remedy == "create it: createdb -h db.example.org -p 5433 -U ann labels"
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_file_is_replaced_by_the_command_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "l.db").write_text("no database at all")
+    with pytest.raises(DataError, match="this is no label database") as caught:
+        open_store(tmp_path / "l.db")
+    assert caught.value.remedy.endswith(f": align labels restore BACKUP --replace --db {tmp_path / 'l.db'}")
 
 
 def test_a_text_that_a_database_cannot_hold(either: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from align.artifacts import Manifest, seal
 from align.data.files import read_records, row_of
@@ -161,7 +161,7 @@ def test_a_filter(store: Store, tmp_path: Path) -> None:
     assert who(Filter()) == [(a, one), (b, two), (e, judged), (a, one)]
     assert who(Filter(decided=True)) == [(e, judged), (a, one)]
     assert who(Filter(annotators=(b,))) == [(b, two)]
-    with pytest.raises(DataError, match="no label fits"):
+    with pytest.raises(DataError, match="no annotator has"):
         who(Filter(annotators=("nobody",)))
     assert not list(tmp_path.glob(".*"))
 
@@ -302,7 +302,10 @@ def test_long_and_strange_answers_come_back_as_they_are(either: Store, tmp_path:
         (lambda s, p, f: export(s, p, f / "x.jsonl", "csv"), "not written to .jsonl"),
         (lambda s, p, f: export(s, p, f / "x.jsonl"), "no label fits"),
         (lambda s, p, f: get_project(s, "q"), "no project `q`"),
-        (lambda s, p, f: make_project(s, "p", overlap=0), "greater than or equal to 1"),
+        (lambda s, p, f: make_project(s, "p", overlap=0), "`overlap` is 0\nallowed: 1 to 1000\n"),
+        (lambda s, p, f: make_project(s, "p", lease_seconds=0.0), "allowed: more than 0\n"),
+        (lambda s, p, f: make_project(s, "p", attributes=[""]), "at least 1 character\nallowed: up to 12 names"),
+        (lambda s, p, f: make_project(s, "p", hidden=1), "allowed: true or false\n"),
         (lambda s, p, f: make_project(s, "p", overlapp=2), "Extra inputs"),
     ],
 )
@@ -338,3 +341,29 @@ def test_csv_cells_that_a_spreadsheet_would_run(store: Store, tmp_path: Path) ->
         cells = [cell for row in csv.reader(source) for cell in row]
     assert "'=cmd|' /C calc'!A0" in cells
     assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+
+
+def test_an_export_of_nobody_names_those_there_are(either: Store, tmp_path: Path) -> None:
+    project, ann, out = made(either, tmp_path), person(either, "ann"), tmp_path / "x.jsonl"
+    person(either, "bob")
+    ranked(either, ann, project)
+    with pytest.raises(DataError, match="no annotator has the pseudonym `ann`") as caught:
+        export(either, project, out, only=Filter(annotators=(ann.pseudonym, "ann")))
+    assert caught.value.allowed == ann.pseudonym and caught.value.where == "--annotator ann"
+    assert caught.value.remedy.endswith(f"--annotator {ann.pseudonym}")
+    with pytest.raises(DataError) as caught:
+        export(either, project, out, only=Filter(annotators=("zoe",)))
+    assert caught.value.remedy.startswith("see: align labels users list")
+    assert not out.exists()
+
+
+def test_an_export_of_a_split_that_is_not_there_names_those_there_are(store: Store, tmp_path: Path) -> None:
+    project = made(store, tmp_path)
+    with pytest.raises(DataError, match="no item is of the split `train`") as caught:
+        export(store, project, tmp_path / "x.jsonl", only=Filter(split="train"))
+    assert caught.value.allowed.startswith("none:") and caught.value.remedy == "leave out --split"
+    with store.write() as session:
+        session.execute(update(Item).where(Item.id == 1).values(split="heldout"))
+    with pytest.raises(DataError) as caught:
+        export(store, project, tmp_path / "x.jsonl", only=Filter(split="train"))
+    assert (caught.value.allowed, caught.value.remedy) == ("heldout", "name one of these: --split heldout")

@@ -178,7 +178,7 @@ def test_a_project_that_is_not_there_is_one_of_those_there_are(db: Path, tmp_pat
         (["set", "p", "--overlap", "0"], 2, "greater than or equal to 1"),
         (["set", "p", "--adjudicate-below", "60"], 2, "a number from 0 to 1, or none"),
         (["set", "p", "--adjudicate-below", "nan"], 2, "a number from 0 to 1, or none"),
-        (["set", "p", "--gold-share", "0.9"], 2, "less than or equal to 0.5"),
+        (["set", "p", "--gold-share", "3"], 2, "`gold_share` is 3\nallowed: 0 to 0.5\n"),
         (["set", "p", "--attributes", "kind,,true"], 2, "at least 1 character"),
         (["set", "p", "--guidelines", "gone.md"], 3, "cannot be read"),
         (["set", "p", "--guidelines", "empty.md"], 3, "are empty"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from align.errors import RecipeError
+from align.errors import RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
 from labeling_app.people import create_person, local_person
-from labeling_app.serving import Address, build, checked_origin, told_of, who_labels
+from labeling_app.serving import Address, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
 from tests.labeling_app.openid import OpenId, listening
 from tests.labeling_app.world import answers_row, write
@@ -72,6 +72,35 @@ def test_the_remedy_for_no_account_names_the_database(tmp_path: Path, monkeypatc
         assert caught.value.remedy == f"make one: align labels users add NAME --role admin{option}"
 
 
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        (Address(accounts=True), "--accounts"),
+        (Address(accounts=True, origins=("http://localhost:7860",)), "--accounts"),
+        (Address(origins=("http://localhost:7860", "https://x.org")), "--origin https://x.org"),
+        (Address("10.0.0.5", accounts=True, origins=("https://x.org",)), "--host 10.0.0.5"),
+    ],
+)
+def test_the_option_that_demands_accounts_is_the_one_that_was_typed(store: Store, address: Address, where: str) -> None:
+    with pytest.raises(RecipeError, match="and nobody has one") as caught:
+        build(store, address)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nohost.invalid"])
+def test_an_address_of_another_machine_is_no_matter_of_the_port(host: str) -> None:
+    with pytest.raises(SystemLimit, match="the address cannot be used") as caught:
+        check_port(Address(host))
+    assert "--host 127.0.0.1" in caught.value.remedy and "--port" not in caught.value.remedy
+
+
+def test_the_port_to_take_instead_is_one() -> None:
+    for port in (65_535, 65_534):
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(SystemLimit) as caught:
+            check_port(Address(port=port))
+        assert caught.value.remedy == f"take another: --port {7860 if port == 65_535 else 65_535}"
+
+
 def test_a_port_that_is_taken_is_noticed_before_the_import(tmp_path: Path) -> None:
     file, db = write(tmp_path / "a.jsonl", [answers_row(0)]), tmp_path / "l.db"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -87,3 +116,13 @@ def test_who_labels_is_said_as_it_is(store: Store) -> None:
     create_person(store, "ann", "correct horse battery")
     (said,) = who_labels(store, Address())
     assert "no accounts" not in said and "--accounts for the accounts that there are" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--project", "p"], ["--accounts"]])
+def test_a_database_that_is_not_there_is_made_by_an_import_only(tmp_path: Path, more: list[str]) -> None:
+    """Its name was mistyped, or there is nothing to label."""
+    db = tmp_path / "new" / "l.db"
+    outcome = call("label", "--db", db, *more)
+    assert outcome.code == 3 and "there is no label database here" in outcome.err
+    assert f"do:      make one: align labels import FILE --project NAME --db {db}\n" in outcome.err
+    assert not db.parent.exists()
