@@ -96,10 +96,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Quality:
-    """A project's figures. rankings: of annotators, `tests` of them of test questions. counted: those that items needed;
-    needed: those still to come. seconds_left: at the pace of all so far, for one person. states: items by state; of the open ones, those nobody has begun are `untouched`.
-    by_day: rankings submitted on each day (UTC). over_time: of the rankings of `over_answers` answers, which is what
-    most items have."""
+    """A project's figures. rankings: of annotators, `tests` of them on test questions. counted: those that items
+    needed; needed: those still to come. seconds_left: at the pace of all so far, for one person. states: items by
+    state; of the open ones, those nobody has begun are `untouched`. by_day: rankings submitted on each day (UTC).
+    over_time: of the rankings of `over_answers` answers, which is what most items have."""
 
     rankings: int
     tests: int

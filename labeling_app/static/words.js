@@ -66,6 +66,8 @@ const WORDS = {
   "bad-ranking": ["The ranking does not fit the item.", "排序与该项不符。"],
   "bad-text": ["The text cannot be taken.", "文本无法接受。"],
   "not-allowed": ["This is not for your role.", "您的角色无权执行此操作。"],
+  "no-path": ["The server does not know this request. Reload the page.", "服务器无法识别该请求，请刷新页面。"],
+  "other-site": ["This is not the address that the labeling app was started for.", "标注应用启动时指定的不是当前地址。"],
   "bad-request": ["The request was refused.", "请求被拒绝。"],
   moved: ["Answer {letter}: {place}", "回答 {letter}：{place}"],
   keys: ["Keys", "快捷键"],
