@@ -22,6 +22,7 @@ from fastapi import FastAPI, Form, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,7 +65,8 @@ label,input,button,p a{display:block;width:100%;box-sizing:border-box;font:inher
 input,button,p a{padding:.6rem;margin:.25rem 0 1rem;border:1px solid #888;border-radius:8px}
 button{background:#1f5f9e;border-color:#1f5f9e;color:#fff;font-weight:600;margin-top:1.25rem;cursor:pointer}
 p a{color:inherit;text-align:center;overflow-wrap:anywhere}small{display:block;margin-top:-.75rem}
-[role=alert]{border-left:4px solid #c00;padding-left:.75rem}</style></head><body><main><h1>{{ title }}</h1>
+code{white-space:nowrap}[role=alert]{border-left:4px solid #c00;padding-left:.75rem}</style></head>
+<body><main><h1>{{ title }}</h1>
 {% if said %}<p role="alert">{{ said }}</p>{% endif %}
 {% if form %}<form method="post" action="{{ action }}"><input type="hidden" name="form" value="{{ form }}">
 <label for="name">{{ name_label }}</label>
@@ -297,7 +299,8 @@ def _elsewhere(request: Request, origins: Sequence[str], status: int) -> Respons
     language = language_of(request.headers.get("accept-language", ""))
     say = words(language)
     own = {"address": door(request, "").at(f"{origins[0]}{HOME}"), "words": origins[0]}
-    page = _PAGE.render(lang=language, title=say["elsewhere"], said=say["other-site"], other=own)
+    told = Markup(say["other-site"].replace("--origin", "<code>--origin</code>"))
+    page = _PAGE.render(lang=language, title=say["elsewhere"], said=told, other=own)
     return HTMLResponse(page, status_code=status)
 
 

@@ -19,7 +19,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "back": ("Back to ranking", "返回排序"),
     "elsewhere": ("Another address", "地址不符"),
     "other-site": (
-        "This is not the address that the labeling app was started for. Open it there; for yours, it needs --origin.",
+        "This is not the address that the labeling app was started for. Open it there, or have it started with "
+        "--origin and yours.",
         "标注应用启动时指定的不是当前地址。请在下方地址打开；如需使用当前地址，请在启动时用 --origin 指定。",
     ),
     "name": ("Name", "用户名"),
