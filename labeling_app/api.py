@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 
 from align.errors import AlignError, SystemLimit
 from labeling_app import labels, outgoing, queue
-from labeling_app.described import NEXT, REFUSED, SAVED, Described
+from labeling_app.described import FIGURES, ME, NEXT, REFUSED, SAVED, UNDONE, Described
 from labeling_app.errors import NoProject, Refused
 from labeling_app.people import Person, set_locale
 from labeling_app.projects import get_project, list_projects, project_id
@@ -36,7 +38,7 @@ from labeling_app.views import ItemView, Task
 
 STATUS = {
     "not-allowed": 403, "not-yours": 404, "lease-over": 409, "nothing-to-undo": 409, "bad-ranking": 422,
-    "bad-text": 422, "login": 401, "throttled": 429, "no-project": 404,
+    "bad-text": 422, "login": 401, "throttled": 429, "no-project": 404, "no-path": 404, "other-site": 403,
 }  # fmt: skip
 """Code of a refusal → HTTP status; 400 for others."""
 
@@ -73,12 +75,30 @@ class DraftSent(LeaseName):
 class Locale(BaseModel):
     """The language a person has switched to."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, json_schema_extra=_example(locale="zh-CN"))
+
     locale: str
+    """A language's code: `en`, `zh-CN`. The pages are in English for any that they do not have."""
 
 
 def add_api(app: FastAPI, store: Store, person_of: PersonOf) -> None:
     """Add every route to `app`. person_of: who a request comes from, or None."""
+
+    # Made by hand, because the annotations of handlers inside a function are not resolved by name.
+    who: Any = Depends(logged_in(person_of))
+    router = APIRouter(prefix="/api/v1", responses=REFUSED)
+    _add_reading(router, store, who)
+    _add_work(router, store, who)
+    _add_exports(router, store, who)
+    app.include_router(router)
+    app.state.place = store.place
+    app.add_exception_handler(AlignError, said)
+    app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(HTTPException, _no_path)
+
+
+def logged_in(person_of: PersonOf) -> Callable[[Request], Person]:
+    """Request → the person it comes from; Refused where that is nobody."""
 
     def me(request: Request) -> Person:
         person = person_of(request)
@@ -89,25 +109,22 @@ def add_api(app: FastAPI, store: Store, person_of: PersonOf) -> None:
             raise Refused("login", "nobody is logged in", remedy="log in at /login, or send a token")
         return person
 
-    # Made by hand, because the annotations of handlers inside a function are not resolved by name.
-    who: Any = Depends(me)
-    router = APIRouter(prefix="/api/v1", responses=REFUSED)
-    _add_reading(router, store, who)
-    _add_work(router, store, who)
-    _add_exports(router, store, who)
-    app.include_router(router)
-    app.state.place = store.place
-    app.add_exception_handler(AlignError, _said)
-    app.add_exception_handler(RequestValidationError, _unfit)
+    return me
 
 
-def _said(request: Request, error: Exception) -> JSONResponse:
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks, for a person to read."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def said(request: Request, error: Exception, status: int = 0) -> JSONResponse:
+    """An error as every answer has it. status: in place of the one that its code has."""
     assert isinstance(error, AlignError)
     if isinstance(error, NoProject):  # which others there are, and in which database, is nothing for those who rank
         error = Refused("no-project", "there is no such project", remedy="see GET /api/v1/me")
     others = "not-saved" if isinstance(error, SystemLimit) else "bad-request"
     code = error.code if isinstance(error, Refused) else others
-    status = STATUS.get(code, 503 if isinstance(error, SystemLimit) else 400)
+    status = status or STATUS.get(code, 503 if isinstance(error, SystemLimit) else 400)
     told = {"code": code, **{k: v for k, v in error.to_dict().items() if k != "error"}}
     if told["where"] == request.app.state.place:
         told["where"] = ""  # where the database lies is nothing for those who rank
@@ -122,27 +139,43 @@ def _unfit(request: Request, error: Exception) -> JSONResponse:
     # A body of another type, or of none, comes here as bytes, and its message speaks of dictionaries.
     unread = first["loc"] == ("body",) and isinstance(first["input"], bytes)
     remedy = "send content-type: application/json; see /api" if unread else "see /api"
-    return _said(request, Refused("bad-text", first["msg"], where=where, remedy=remedy))
+    return said(request, Refused("bad-text", first["msg"], where=where, remedy=remedy))
+
+
+async def _no_path(request: Request, error: Exception) -> Response:
+    """What no route answers, in the form of our errors; outside of the API, as FastAPI says it."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if not path.startswith("/api/"):
+        return await http_exception_handler(request, error)
+    allowed = (error.headers or {}).get("Allow", "")
+    found = f"nothing here takes {request.method}" if allowed else "there is no such path"
+    refused = Refused("no-path", found, where=path[:200], allowed=allowed, remedy="see /api")
+    answer = said(request, refused, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _add_reading(router: APIRouter, store: Store, who: Any) -> None:
     figures = Figures(store)
 
-    @router.get("/me", summary="Who is logged in, and the projects there are")
-    def me(person: Person = who) -> dict[str, Any]:
+    @router.get("/me", summary="Who is logged in, and the projects there are", responses=ME)
+    def me(person: Person = who) -> Response:
         # How many items are tests is nothing for those who are tested.
         counts = person.role != "annotator"
         projects = [{"slug": p.slug, **({"states": p.states} if counts else {})} for p in list_projects(store)]
-        return {"name": person.name, "role": person.role, "locale": person.locale, "projects": projects}
+        return _told({"name": person.name, "role": person.role, "locale": person.locale, "projects": projects})
 
     @router.put("/me/locale", summary="Remember a language")
     def locale(wish: Locale, person: Person = who) -> dict[str, str]:
         set_locale(store, person, wish.locale)
         return {"locale": wish.locale}
 
-    @router.get("/projects/{slug:path}/quality", summary="Progress, pace, agreement, disputes (reviewers)")
-    def quality(slug: Slug, person: Person = who) -> dict[str, Any]:
-        return figures.of(person, project_id(store, slug))
+    @router.get(
+        "/projects/{slug:path}/quality", summary="Progress, pace, agreement, disputes (reviewers)", responses=FIGURES
+    )
+    def quality(slug: Slug, person: Person = who) -> Response:
+        return _told(figures.of(person, project_id(store, slug)))
 
 
 def _add_work(router: APIRouter, store: Store, who: Any) -> None:
@@ -160,9 +193,11 @@ def _add_work(router: APIRouter, store: Store, who: Any) -> None:
     def skip(slug: Slug, sent: SentSkip, task: Task = "rank", person: Person = who) -> Response:
         return _told(_saved(store, person, parsed(Skip, sent), slug, task))
 
-    @router.post("/projects/{slug:path}/undo", summary="Take back the last submission; answers with its item")
-    def undo(slug: Slug, person: Person = who) -> dict[str, Any]:
-        return {"item": shown(labels.undo(store, person, project_id(store, slug)))}
+    @router.post(
+        "/projects/{slug:path}/undo", summary="Take back the last submission; answers with its item", responses=UNDONE
+    )
+    def undo(slug: Slug, person: Person = who) -> Response:
+        return _told({"item": shown(labels.undo(store, person, project_id(store, slug)))})
 
     @router.put("/draft", summary="Keep what was done so far with an item")
     def draft(sent: DraftSent, person: Person = who) -> dict[str, bool]:
@@ -223,10 +258,3 @@ def shown(view: ItemView) -> dict[str, Any]:
         "opinions": [vars(opinion) for opinion in view.opinions],
         "guidelines": safe_html(view.guidelines) if view.guidelines else "",
     }
-
-
-def routes_of(app: FastAPI) -> Iterator[tuple[str, str, str]]:
-    """Method, path and summary of every route of the API, for the page that lists them."""
-    for path, methods in sorted(app.openapi()["paths"].items()):
-        for method, about in methods.items():
-            yield method.upper(), path, about.get("summary", "")

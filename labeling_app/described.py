@@ -6,13 +6,16 @@ Nothing here runs when a request is answered: bodies are checked by submission.p
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from labeling_app.labels import Receipt
+from labeling_app.people import Role
+from labeling_app.quality import Quality
 from labeling_app.queue import Nothing
 from labeling_app.views import AnswerView, ItemView, TurnView
 
@@ -81,6 +84,39 @@ class SavedAndNoOffer(NoOffer):
 
 
 @dataclass(frozen=True)
+class ProjectTold:
+    """A project by its name in paths. states: how many items are in which; left out for annotators."""
+
+    slug: str
+    states: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who is logged in. locale: the language they switched to, or nothing; projects: all there are."""
+
+    name: str
+    role: Role
+    locale: str
+    projects: tuple[ProjectTold, ...]
+
+
+@dataclass(frozen=True)
+class Figures(Quality):
+    """A Quality as the API tells it."""
+
+    __pydantic_config__ = ConfigDict(
+        json_schema_extra={
+            "description": f"{inspect.getdoc(Quality)} age: seconds since they were computed. names: for "
+            "administrators, the account of each pseudonym."
+        }
+    )
+
+    age: float
+    names: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Error:
     """Why not: found and allowed, where in what was sent, and the remedy; empty where there is nothing to say."""
 
@@ -99,9 +135,23 @@ class ErrorTold:
 
 
 REFUSED: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorTold, "description": "Refused; nothing was saved"}}
+ME: dict[int | str, dict[str, Any]] = {200: {"model": Me, "description": "A person, and projects"}}
+FIGURES: dict[int | str, dict[str, Any]] = {200: {"model": Figures, "description": "A project in numbers"}}
+UNDONE: dict[int | str, dict[str, Any]] = {200: {"model": Offer, "description": "The item, with `last` as it was sent"}}
 NEXT: dict[int | str, dict[str, Any]] = {
     200: {"model": Offer | NoOffer, "description": "An item, or why there is none"}
 }
 SAVED: dict[int | str, dict[str, Any]] = {
     200: {"model": SavedAndOffer | SavedAndNoOffer, "description": "What was saved, and what `next` would answer"}
 }
+
+
+def openapi_of(app: FastAPI) -> dict[str, Any]:
+    """What openapi.json holds: the routes of the app, and the token that a script sends."""
+    found = app.openapi()
+    token = {"type": "http", "scheme": "bearer", "description": "A token of `align labels users token NAME`"}
+    return {
+        **found,
+        "components": {**found["components"], "securitySchemes": {"token": token}},
+        "security": [{"token": []}],
+    }

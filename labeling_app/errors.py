@@ -9,7 +9,7 @@ from align.errors import AlignError, DataError
 Code = Literal[
     "not-allowed", "not-yours", "lease-over", "nothing-to-undo", "bad-ranking", "bad-text", "login", "throttled",
     "bad-invitation", "name-taken", "bad-name", "bad-password", "form", "provider-down",
-    "provider-refused", "declined", "no-account", "no-project",
+    "provider-refused", "declined", "no-account", "no-project", "no-path", "other-site",
 ]  # fmt: skip
 """Why something was refused; pages translate these."""
 

@@ -1,6 +1,7 @@
 """A project in numbers: progress, each annotator's pace, gold accuracy and place bias, agreement, disputes.
 
-Read from the rankings that stand: what was undone or superseded does not count.
+Read from the rankings that stand: what was undone or superseded does not count. Nor does what a reviewer decided:
+they see what others said, and are quicker by it; decided items are counted by their state.
 """
 
 from __future__ import annotations
@@ -95,12 +96,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Quality:
-    """A project's figures. counted: rankings that items needed; needed: those still to come. seconds_left: at the pace
-    of all so far, for one person. states: items by state; of the open ones, those nobody has begun are `untouched`.
-    by_day: rankings submitted on each day (UTC). over_time: of the rankings of `over_answers` answers, which is what
-    most items have."""
+    """A project's figures. rankings: of annotators, `tests` of them on test questions. counted: those that items
+    needed; needed: those still to come. seconds_left: at the pace of all so far, for one person. states: items by
+    state; of the open ones, those nobody has begun are `untouched`. by_day: rankings submitted on each day (UTC).
+    over_time: of the rankings of `over_answers` answers, which is what most items have."""
 
     rankings: int
+    tests: int
     counted: int
     needed: int
     pace: float | None
@@ -130,21 +132,22 @@ def quality_of(store: Store, person: Person, project_id: int, worst: int = 20) -
         skipped = session.execute(
             select(PersonRow.pseudonym, func.count())
             .join(Lease, Lease.person_id == PersonRow.id)
-            .where(Lease.project_id == project_id, Lease.state == "skipped")
+            .where(Lease.project_id == project_id, Lease.state == "skipped", Lease.task == "rank")
             .group_by(PersonRow.pseudonym)
         ).all()
-    rankings = list(judged(store, project_id))
+    rankings = [ranking for ranking in judged(store, project_id) if ranking.task == "rank"]
     last: dict[int, dict[str, Judged]] = defaultdict(dict)
     for ranking in rankings:
-        if ranking.gold is None and ranking.task == "rank":
+        if ranking.gold is None:
             last[ranking.item][ranking.annotator] = ranking
     by_item = {item: list(said.values()) for item, said in last.items()}
     agreement = agreement_of([[(r.annotator, r.ranks) for r in item] for item in by_item.values()])
     paces = [r.seconds for r in rankings if r.seconds]
     pace = median(paces) if paces else None
-    over_answers, over_time = _over_time([r for r in rankings if r.task == "rank"])
+    over_answers, over_time = _over_time(rankings)
     return Quality(
         rankings=len(rankings),
+        tests=sum(ranking.gold is not None for ranking in rankings),
         counted=sum(map(len, by_item.values())),
         needed=int(needed),
         pace=pace,

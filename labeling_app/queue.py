@@ -41,8 +41,9 @@ DECIDABLE = ("adjudicate", "done", "open")
 class Nothing:
     """There is nothing to rank for this person. waiting: items that others are at, which may come back.
 
-    For reviewers: nothing-disputed: no item is below the project's threshold; no-threshold: it has none; not-yours-to-
-    decide: the item asked for was ranked, skipped or decided by them, is at another reviewer, or has no rankings.
+    For reviewers: nothing-disputed: no item below the project's threshold is left for them; no-threshold: it has none;
+    not-yours-to-decide: the item asked for was ranked, skipped or decided by them, is at another reviewer, or has no
+    rankings.
     """
 
     reason: Literal[

@@ -20,14 +20,16 @@ from urllib.parse import quote, urlencode, urlsplit
 import jinja2
 from fastapi import FastAPI, Form, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from labeling_app.api import PersonOf, add_api, routes_of
+from labeling_app.api import PersonOf, add_api, said, wants_page
 from labeling_app.errors import Refused
+from labeling_app.listing import add_listing
 from labeling_app.people import Person, accept, invitation_holds, login, logout, who
 from labeling_app.rendering import code_styles
 from labeling_app.store.database import Store
@@ -63,7 +65,8 @@ label,input,button,p a{display:block;width:100%;box-sizing:border-box;font:inher
 input,button,p a{padding:.6rem;margin:.25rem 0 1rem;border:1px solid #888;border-radius:8px}
 button{background:#1f5f9e;border-color:#1f5f9e;color:#fff;font-weight:600;margin-top:1.25rem;cursor:pointer}
 p a{color:inherit;text-align:center;overflow-wrap:anywhere}small{display:block;margin-top:-.75rem}
-[role=alert]{border-left:4px solid #c00;padding-left:.75rem}</style></head><body><main><h1>{{ title }}</h1>
+code{white-space:nowrap}[role=alert]{border-left:4px solid #c00;padding-left:.75rem}</style></head>
+<body><main><h1>{{ title }}</h1>
 {% if said %}<p role="alert">{{ said }}</p>{% endif %}
 {% if form %}<form method="post" action="{{ action }}"><input type="hidden" name="form" value="{{ form }}">
 <label for="name">{{ name_label }}</label>
@@ -74,20 +77,6 @@ p a{color:inherit;text-align:center;overflow-wrap:anywhere}small{display:block;m
 {% if joining %}<small>{{ rule }}</small>{% endif %}
 <button>{{ title }}</button></form>{% endif %}
 {% if other %}<p><a href="{{ other.address }}">{{ other.words }}</a></p>{% endif %}</main></body></html>
-""")
-
-_LISTING = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark"><title>API</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-td,th{text-align:left;padding:.3rem 1.5rem .3rem 0}code{font-size:.9em}</style></head><body><main><h1>API</h1>
-<p>Log in, or send <code>Authorization: Bearer TOKEN</code> with a token from
-<code>align labels users token NAME</code>. What each request and answer holds,
-with examples that can be sent: <a href="/api/openapi.json">openapi.json</a>.</p>
-<table><thead><tr><th>Method</th><th>Path</th><th>What it does</th></tr></thead><tbody>
-{% for method, path, about in routes %}
-<tr><td>{{ method }}</td><td><code>{{ path }}</code></td><td>{{ about }}</td></tr>{% endfor %}
-</tbody></table></main></body></html>
 """)
 
 
@@ -107,6 +96,7 @@ def create_app(store: Store, *, origins: Sequence[str], only: Person | None = No
         _add_login(app, store, secure)
         _add_join(app, store, secure)
     add_api(app, store, person_of)
+    add_listing(app, person_of)
 
     @app.get("/static/code.css", include_in_schema=False)
     def code_css() -> Response:
@@ -117,18 +107,6 @@ def create_app(store: Store, *, origins: Sequence[str], only: Person | None = No
     @app.get("/", include_in_schema=False)
     def home() -> RedirectResponse:
         return RedirectResponse(HOME)
-
-    @app.get("/api", include_in_schema=False)
-    def listing(request: Request) -> Response:
-        if person_of(request) is None:
-            return RedirectResponse("/login", status_code=303)
-        return HTMLResponse(_LISTING.render(routes=list(routes_of(app))))
-
-    @app.get("/api/openapi.json", include_in_schema=False)
-    def openapi(request: Request) -> Response:
-        if person_of(request) is None:
-            return RedirectResponse("/login", status_code=303)
-        return JSONResponse(app.openapi())
 
     return app
 
@@ -284,21 +262,21 @@ class _Guard:
             await send(message)
 
         if self.hosts is not None and request.headers.get("host") not in self.hosts:
-            await HTMLResponse("this address is not the labeling app's", status_code=421)(scope, receive, send)
+            await _elsewhere(request, self.origins, 421)(scope, receive, with_headers)
             return
         await (await self._refused(request) or self.app)(scope, receive, with_headers)
 
     async def _refused(self, request: Request) -> Response | None:
         """The answer to a request that goes no further."""
         if request.method not in ("GET", "HEAD", "OPTIONS") and not _ours(request, self.origins):
-            return HTMLResponse("this request comes from another site", status_code=403)
+            return _elsewhere(request, self.origins, 403)
         if not _is_pages(request):
             return None
         person = await run_in_threadpool(self.person_of, request)
         if person is not None:
-            return _for_reviewers(request) if _wants_page(request) and person.role == "annotator" else None
+            return _for_reviewers(request) if _gets_page(request) and person.role == "annotator" else None
         to_login = RedirectResponse(door(request, "").at("/login"), status_code=303)
-        return to_login if _wants_page(request) else HTMLResponse("log in first", status_code=401)
+        return to_login if _gets_page(request) else HTMLResponse("log in first", status_code=401)
 
 
 def _for_reviewers(request: Request) -> Response | None:
@@ -312,12 +290,26 @@ def _for_reviewers(request: Request) -> Response | None:
     return HTMLResponse(page, status_code=403)
 
 
+def _elsewhere(request: Request, origins: Sequence[str], status: int) -> Response:
+    """The answer to what another site sent, or to an app opened at an address that it was not told of."""
+    if not wants_page(request):
+        remedy = "use that address; or have the app started with --origin and yours"
+        found = "this request comes from another site, or to another address"
+        return said(request, Refused("other-site", found, allowed=", ".join(origins), remedy=remedy), status)
+    language = language_of(request.headers.get("accept-language", ""))
+    say = words(language)
+    own = {"address": door(request, "").at(f"{origins[0]}{HOME}"), "words": origins[0]}
+    told = Markup(say["other-site"].replace("--origin", "<code>--origin</code>"))
+    page = _PAGE.render(lang=language, title=say["elsewhere"], said=told, other=own)
+    return HTMLResponse(page, status_code=status)
+
+
 def _is_pages(request: Request) -> bool:
     return request.url.path == HOME or request.url.path.startswith(f"{HOME}/")
 
 
-def _wants_page(request: Request) -> bool:
-    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+def _gets_page(request: Request) -> bool:
+    return request.method == "GET" and wants_page(request)
 
 
 def _ours(request: Request, origins: list[str]) -> bool:

@@ -75,7 +75,8 @@ class Submission(_Closing):
     flags: Annotated[list[Flag], Field(max_length=50)] = Field(default_factory=list)
     seconds: Seconds = 0.0
     """How long the item was looked at."""
-    moves: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    # 0 is refused by `checked`, which says why; what is sent must be at least 1.
+    moves: Annotated[int, Field(ge=0, le=1_000_000, json_schema_extra={"minimum": 1})]
     """What was done to reach this order, in moves or keys. At least 1: 0 says that the order shown was left as it was,
     and is refused."""
 

@@ -17,6 +17,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "此页面仅供审核员和管理员查看。如需查看，请联系管理员。",
     ),
     "back": ("Back to ranking", "返回排序"),
+    "elsewhere": ("Another address", "地址不符"),
+    "other-site": (
+        "This is not the address that the labeling app was started for. Open it there, or have it started with "
+        "--origin and yours.",
+        "标注应用启动时指定的不是当前地址。请在下方地址打开；如需使用当前地址，请在启动时用 --origin 指定。",
+    ),
     "name": ("Name", "用户名"),
     "password": ("Password", "密码"),
     "throttled": ("Too many attempts. Wait a few minutes.", "尝试次数过多，请几分钟后再试。"),

@@ -6,11 +6,16 @@ import { known, say } from "./words.js";
 
 export const letterOf = (keys, key) => String.fromCharCode(65 + keys.indexOf(key));
 
-// A card for every answer of an item. act: { move(key, how), bucket(key, n), edit, flag, rate, open } of the page.
-export function makeCards(item, act) {
+// A card for every answer of an item; those that are rated show their ratings. act: { move(key, how), bucket(key, n),
+// edit, flag, rate, open } of the page.
+export function makeCards(item, state, act) {
   const keys = item.answers.map((answer) => answer.key);
-  return Object.fromEntries(item.answers.map((answer) => [answer.key, card(answer, letterOf(keys, answer.key), item, act)]));
+  const cards = Object.fromEntries(item.answers.map((answer) => [answer.key, card(answer, letterOf(keys, answer.key), item, act)]));
+  for (const key of keys.filter((key) => isRated(state, key) && item.attributes.length)) cards[key].querySelector(".ar-ratings").open = true;
+  return cards;
 }
+
+const isRated = (state, key) => Object.keys(state.ratings[key] ?? {}).length > 0;
 
 function card(answer, letter, item, act) {
   const key = answer.key;
@@ -40,7 +45,7 @@ function card(answer, letter, item, act) {
 function ratings(key, item, act) {
   if (!item.attributes.length) return null;
   const rows = item.attributes.map((name) => make("fieldset", { class: "ar-rating" },
-    make("legend", {}, known(name) ? say(name) : name),
+    make("legend", {}, known(name) ? say(name) : name.replace(/^./u, (letter) => letter.toUpperCase())),
     ...Array.from({ length: item.rating_max }, (_, n) => make("label", {},
       make("input", {
         type: "radio", name: `rate-${key}-${name}`, value: String(n + 1), "data-rate": name,
@@ -97,8 +102,7 @@ function describe(element, key, keys, state) {
   const where = whereIs(key, keys, state);
   element.querySelector(".ar-where").textContent = state.way === "order" ? where : "";
   element.setAttribute("aria-label", `${say("answer", { letter: letterOf(keys, key) })}${where ? `, ${where}` : ""}`);
-  const marks = [state.edit?.key === key ? say("edited") : null, state.begun?.key === key ? say("begun") : null, state.flags.some((f) => f.key === key) ? say("flagged") : null];
-  element.querySelector(".ar-marks").replaceChildren(...marks.filter(Boolean).map((text) => make("span", { class: "ar-mark" }, text)));
+  mark(element, key, state);
   const yours = element.querySelector(".ar-yours");
   yours.hidden = state.edit?.key !== key;
   yours.lastChild.textContent = yours.hidden ? "" : state.edit.text;
@@ -107,6 +111,13 @@ function describe(element, key, keys, state) {
   for (const input of element.querySelectorAll("input[data-rate]")) {
     input.checked = state.ratings[key]?.[input.dataset.rate] === Number(input.value);
   }
+}
+
+// What was said about an answer beside its place.
+export function mark(element, key, state) {
+  const marks = { edited: state.edit?.key === key, begun: state.begun?.key === key, flagged: state.flags.some((f) => f.key === key), rated: isRated(state, key) };
+  const said = Object.keys(marks).filter((name) => marks[name]);
+  element.querySelector(".ar-marks").replaceChildren(...said.map((name) => make("span", { class: "ar-mark" }, say(name))));
 }
 
 export function whereIs(key, keys, state) {

@@ -14,7 +14,7 @@ const READ = "align-guidelines-read";
 export function showItem(page) {
   const { item } = page;
   page.count.textContent = say(item.left === null ? "count" : "countLeft", { n: item.mine, left: item.left });
-  page.cards = makeCards(item, {
+  page.cards = makeCards(item, page.state, {
     move: (key, how) => work.moveBy(page, key, how),
     bucket: (key, n) => work.change(page, order.toBucket(page.state, key, page.state.buckets[key] === n ? undefined : n), key),
     edit: (key) => work.edit(page, key), flag: (key) => work.flag(page, key),

@@ -131,6 +131,7 @@ class Page {
   nothing(text, looksAgain = false) {
     clearTimeout(this.looking);
     delete this.main.dataset.lease;
+    this.count.textContent = ""; // it was of the item before
     this.main.replaceChildren(make("p", { class: "ar-nothing" }, text), looksAgain ? button(say("again"), () => this.loadNext()) : "");
     if (looksAgain) this.lookAgain();
   }

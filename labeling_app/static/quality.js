@@ -141,7 +141,7 @@ class QualityPage {
     const { found } = this;
     const note = found.pace === null ? null : say("timeLeftNote", { pace: this.time(found.pace) });
     const tile = (name, value, more = null) => make("div", { class: "aq-tile", "data-tile": name }, make("dt", {}, say(name)), make("dd", {}, value, more ? make("small", {}, more) : null));
-    return make("dl", { class: "aq-tiles" }, tile("rankings", this.count(found.rankings)), tile("needed", this.count(found.needed)),
+    return make("dl", { class: "aq-tiles" }, tile("rankings", this.count(found.rankings), found.tests ? say("ofTests", { n: this.count(found.tests) }) : null), tile("needed", this.count(found.needed)),
       tile("timeLeft", found.seconds_left === null ? say("none") : this.time(found.seconds_left), note), tile("annotators", this.count(found.annotators.length)));
   }
 
@@ -211,8 +211,8 @@ class QualityPage {
     ].filter(Boolean);
     const more = all.length > shown.length ? make("p", { class: "aq-note" }, say("more", { n: this.count(all.length - shown.length) })) : null;
     const interval = (a) => (a.first_low === null ? say("none") : `${this.share(a.first_low)} – ${this.share(a.first_high)}`);
-    return this.figure("people", null, [make("div", { class: "aq-grid-of" }, pictures), more].filter(Boolean),
-      [say("annotator"), say("rankings"), say("skipped"), say("pace"), say("gold"), say("first"), say("interval"), say("chance"), say("bias"), say("last")],
+    return this.figure("people", this.found.states.settled ? say("peopleNote") : null, [make("div", { class: "aq-grid-of" }, pictures), more].filter(Boolean),
+      [say("annotator"), say("rankings"), say("skipped"), say("pace"), say("gold"), say("first"), say("interval"), say("chance"), say("bias"), utc("last")],
       all.map((a) => [named(a), this.count(a.rankings), this.count(a.skipped), a.pace === null ? say("none") : this.seconds(a.pace), of(a.gold, a.gold_count), of(a.first_best, a.first_count),
         interval(a), a.first_chance === null ? say("none") : this.share(a.first_chance), a.first_best === null ? say("none") : say(a.place_bias ? "yes" : "no"), a.last.slice(0, 10)]));
   }
@@ -227,7 +227,7 @@ class QualityPage {
     const number = (value) => (value === null ? say("none") : value.toFixed(2));
     const label = labelOf(say("over"), series.map((one) => ({ name: one.name, told: one.values.map(number).join(", ") })));
     return this.figure("over", say("overNote", { k: answers }), [this.picture((width) => lines(width, label, series, blocks.map((block) => block.mean), names))],
-      [say("from"), say("to"), say("rankings"), ...series.map((one) => one.name)],
+      [utc("from"), utc("to"), say("rankings"), ...series.map((one) => one.name)],
       blocks.map((block) => [minute(block.start), minute(block.end), this.count(block.rankings), ...block.ranks.map(number)]));
   }
 
@@ -273,6 +273,7 @@ function labelOf(title, rows) {
   return `${title}: ${rows.slice(0, 12).map((row) => `${row.name} ${row.told}`).join("; ")}`;
 }
 
+const utc = (key) => `${say(key)} (UTC)`;
 const minute = (stamp) => stamp.slice(0, 16).replace("T", " ");
 
 // Days between the first and the last, those without a ranking too.

@@ -1,6 +1,6 @@
 // What a person does with the answers of an item: each changes the state (order.js), draws it, and has a draft kept.
 
-import { arrange, letterOf, preference, whereIs } from "./cards.js";
+import { arrange, letterOf, mark, preference, whereIs } from "./cards.js";
 import { askEdit, askFlag, showDifferences } from "./dialogs.js";
 import { soon } from "./drafts.js";
 import * as order from "./order.js";
@@ -51,6 +51,7 @@ export function sort(page, bucket) {
 export function rate(page, key, name, value) {
   const ratings = { ...page.state.ratings, [key]: { ...page.state.ratings[key], [name]: value } };
   page.state = { ...page.state, ratings };
+  mark(page.cards[key], key, page.state);
   soon(page);
 }
 

@@ -129,7 +129,11 @@ def test_the_page_shows_the_figures_there_are(chromium: Any, app: App) -> None:
     page.wait_for_selector("#align-quality[data-ready]")
     found = app.figures()
     tiles = {name: page.inner_text(f"[data-tile={name}] dd") for name in ("rankings", "needed", "annotators")}
-    assert tiles == {"rankings": "12", "needed": str(found.needed), "annotators": "2"} and found.rankings == 12
+    of_tests = f"\n{found.tests} of them on test questions"
+    assert found.tests and found.rankings == found.counted + found.tests
+    assert (
+        tiles == {"rankings": f"12{of_tests}", "needed": str(found.needed), "annotators": "2"} and found.rankings == 12
+    )
     states = {name: int(count) for name, count, _ in table_of(page, "progress")}
     names = {"done": "done", "in progress": "open", "untouched": "untouched", "test questions": "gold"}
     assert {names[name]: count for name, count in states.items()} == found.states
@@ -190,6 +194,19 @@ def test_pictures_for_everybody(chromium: Any, app: App, width: int, scheme: str
     assert {before, page.inner_text("h1")} == {"Quality", "质量"}
     words = page.evaluate("import('/static/words.js').then((words) => words.missing())")
     assert words == []
+    page.context.close()
+
+
+def test_the_annotators_table_fits_a_laptop(chromium: Any, app: App) -> None:
+    """With names, as an admin has it; every time it shows says in which zone."""
+    page = opened(chromium, app, "joe", "/app/quality/", viewport={"width": 1200, "height": 900})
+    page.click("#aq-people summary")
+    assert page.eval_on_selector("#aq-people .aq-scroll", "box => box.scrollWidth <= box.clientWidth")
+    heads = page.eval_on_selector_all(
+        "#aq-people thead th, #aq-over thead th", "all => all.map((th) => th.textContent)"
+    )
+    assert {"Last (UTC)", "From (UTC)", "To (UTC)"} <= set(heads)
+    assert page.locator("#aq-over .aq-note").inner_text().endswith("Times are in UTC.")
     page.context.close()
 
 

@@ -40,6 +40,10 @@ def test_login_by_the_form_and_a_ranking_by_mouse(context: Callable[..., Any], s
     assert shown == {fourth: 1, third: 1, second: 2, first: 3}
     assert screen.last()["order"] == shown
     assert screen.page.locator(".ar-count").inner_text() == "1 ranked by you, about 1 left"
+    screen.press("1")
+    screen.submit()
+    assert screen.page.locator(".ar-nothing").inner_text() == "All ranked. Thank you."
+    assert screen.page.locator(".ar-count").inner_text() == ""
     assert screen.errors == []
 
 

@@ -97,11 +97,13 @@ def test_everything_that_can_be_said_beside_a_ranking(screen: Show, served: Serv
     rated = page.card(first)
     rated.get_by_text("Rate").click()
     rated.get_by_role("group", name="Helpful").get_by_label("4").check()
-    rated.get_by_role("group", name="brevity").get_by_label("2").check()
+    assert rated.locator("legend").all_inner_texts() == ["Helpful", "Brevity"]
+    rated.get_by_role("group", name="Brevity").get_by_label("2").check()
     page.page.locator("#ar-comment").fill("Green is best.")
     assert page.card(second).locator(".ar-marks").inner_text() == "edited"
     assert page.card(second).locator(".ar-yours").inner_text().endswith("A better answer.\n<b>as it stands</b>")
     assert page.card(fourth).locator(".ar-marks").inner_text() == "flagged"
+    assert rated.locator(".ar-marks").inner_text() == "rated"
     page.submit()
 
     saved = page.last()
@@ -166,6 +168,19 @@ def test_a_reload_keeps_the_draft(screen: Show, served: Served) -> None:
     assert again.page.locator("#ar-comment").input_value() == "Half a thought"
     again.submit()
     assert again.last()["order"] == shown and again.last()["comment"] == "Half a thought"
+
+
+def test_ratings_are_to_be_seen_after_a_reload(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(1), attributes=["helpful", "style"]))
+    first, second, *_ = (texts[0] for texts in page.tiers())
+    page.card(first).get_by_text("Rate", exact=True).click()
+    page.card(first).get_by_role("group", name="Style").get_by_label("3").check()
+    page.page.reload(wait_until="commit")
+    page.ready()
+    assert page.card(first).get_by_role("group", name="Style").get_by_label("3").is_checked()
+    assert page.card(first).locator("input[data-rate]").first.is_visible()
+    assert not page.card(second).locator("input[data-rate]").first.is_visible()
+    assert [page.card(text).locator(".ar-marks").inner_text() for text in (first, second)] == ["rated", ""]
 
 
 def test_a_switch_of_language_is_remembered(screen: Show, served: Served) -> None:
@@ -261,3 +276,25 @@ def test_a_reviewer_decides(screen: Show, served: Served) -> None:
     reviewer.press("Enter")
     reviewer.next(before)
     assert reviewer.last()["order"] == {letters["B"]: 1, letters["A"]: 2}
+
+
+def test_a_reviewer_skips_a_decision(screen: Show, served: Served) -> None:
+    """What the page says then holds for the item that was skipped: it is not to be decided by them any more."""
+    project = served.project([row("Who is right?", ["One.", "Two."])], overlap=2, adjudicate_below=0.9)
+    for better in ("One.", "Two."):
+        page = screen(project)
+        page.press("1" if page.letters()[better] == "A" else "7", "Enter")
+        page.page.locator(".ar-nothing").wait_for(timeout=PATIENCE * 1000)
+    reviewer = screen(project, served.person("reviewer"))
+    reviewer.page.get_by_role("button", name="Decide disagreements").click()
+    reviewer.next(None)
+    reviewer.page.get_by_role("button", name="Skip").click()
+    reviewer.dialog().get_by_role("button", name="Skip").click()
+    said = reviewer.page.locator(".ar-nothing")
+    said.wait_for()
+    assert "you ranked, skipped or decided them" in said.inner_text()
+    assert "those you had no part in can be decided there" in said.inner_text()
+    reviewer.page.get_by_role("link", name="Quality").click()
+    reviewer.page.locator("#aq-disputes").get_by_role("link", name="Decide").click()
+    said.wait_for()
+    assert said.inner_text().startswith("This item is not for you to decide: you ranked, skipped")

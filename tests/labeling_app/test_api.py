@@ -84,3 +84,25 @@ def test_who_is_told_to_log_in(ask: Ask) -> None:
     assert status == 401 and "token is not valid" in error["found"] and "users token NAME" in error["remedy"]
     status, error = ask("GET", "/me", name="")
     assert status == 401 and "log in at /login" in error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/projects/p", 404), ("GET", "/renew", 405)]
+)
+def test_a_path_that_is_not_there(ask: Ask, method: str, path: str, status: int) -> None:
+    found, error = ask(method, path)
+    assert (found, error["code"], error["where"]) == (status, "no-path", f"/api/v1{path}")
+    assert error["allowed"] == ("POST" if status == 405 else "") and error["remedy"] == "see /api"
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/openapi.json"])
+def test_the_description_needs_a_login(store: Store, path: str) -> None:
+    """A program is told so; a browser is led to it."""
+    person(store, "ann")
+    with TestClient(create_app(store, origins=["http://testserver"]), follow_redirects=False) as client:
+        answer = client.get(path)
+        assert answer.status_code == 401 and answer.json()["error"]["code"] == "login"
+        page = client.get(path, headers={"accept": "text/html,*/*"})
+        assert (page.status_code, page.headers["location"]) == (303, "/login")
+        told = client.get(path, headers={"authorization": f"Bearer {script_token(store, 'ann')}"})
+        assert told.status_code == 200

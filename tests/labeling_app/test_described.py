@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from labeling_app.incoming import import_labels
-from labeling_app.people import script_token
+from labeling_app.people import Role, script_token
 from labeling_app.projects import make_project
 from labeling_app.server import create_app
 from labeling_app.store.database import Store
@@ -47,6 +47,12 @@ def body_of(described: dict[str, Any], path: str, method: str = "post") -> dict[
     return at(described, described["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"])
 
 
+def answer_of(described: dict[str, Any], path: str, method: str) -> dict[str, Any]:
+    """What a path answers with, where there is one form of it."""
+    answer = described["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+    return at(described, answer)
+
+
 def answers_of(described: dict[str, Any], path: str) -> list[dict[str, Any]]:
     """What a path answers with: with an item, and without."""
     schema = described["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -69,6 +75,8 @@ def test_the_examples_can_be_sent_with_the_lease_of_an_item(client: TestClient, 
             at(described, item_schema["properties"][list_of]["items"])["required"]
         )
 
+    language = body_of(described, "/api/v1/me/locale", "put")["examples"][0]
+    assert sent(client, "/api/v1/me/locale", language, "PUT") == language
     for path, method in (("/api/v1/draft", "put"), ("/api/v1/renew", "post"), ("/api/v1/leave", "post")):
         example = body_of(described, path, method)["examples"][0]
         sent(client, path, {**example, "lease": told["item"]["lease"]}, method)
@@ -83,6 +91,40 @@ def test_the_examples_can_be_sent_with_the_lease_of_an_item(client: TestClient, 
     last = sent(client, f"{WORK}/skip", skip)
     assert set(last) == set(answers_of(described, f"{WORK}/skip")[1]["properties"])
     assert set(sent(client, f"{WORK}/next")) == set(nothing["properties"])
+    assert set(sent(client, f"{WORK}/undo")) == set(answer_of(described, f"{WORK}/undo", "post")["required"])
+
+
+def test_what_must_be_sent_is_said(client: TestClient, described: dict[str, Any]) -> None:
+    """No value that the description allows for `moves` is refused, and it may not be left out."""
+    schema = body_of(described, f"{WORK}/submit")
+    assert "moves" in schema["required"] and schema["properties"]["moves"]["minimum"] == 1
+    lease = sent(client, f"{WORK}/next")["item"]["lease"]
+    ranking = {**schema["examples"][0], "lease": lease}
+    for unfit in ({**ranking, "moves": 0}, {name: ranking[name] for name in ("lease", "token", "ranks")}):
+        answer = client.post(f"{WORK}/submit".format(slug="p"), json=unfit)
+        assert (answer.status_code, answer.json()["error"]["where"]) == (422, "moves")
+
+
+def test_a_script_is_told_of_the_token_it_needs(described: dict[str, Any]) -> None:
+    (name,) = described["components"]["securitySchemes"]
+    assert described["components"]["securitySchemes"][name]["scheme"] == "bearer"
+    assert described["security"] == [{name: []}]
+
+
+@pytest.mark.parametrize("role", ["annotator", "reviewer"])
+def test_who_one_is_and_figures_are_described(
+    client: TestClient, described: dict[str, Any], store: Store, role: Role
+) -> None:
+    person(store, role, role)
+    client.headers["authorization"] = f"Bearer {script_token(store, role)}"
+    told, schema = sent(client, "/api/v1/me", method="GET"), answer_of(described, "/api/v1/me", "get")
+    assert set(told) == set(schema["required"])
+    project = at(described, schema["properties"]["projects"]["items"])
+    assert set(told["projects"][0]) == set(project["properties" if role == "reviewer" else "required"])
+    if role == "reviewer":
+        figures = answer_of(described, f"{WORK}/quality", "get")
+        assert set(sent(client, f"{WORK}/quality", method="GET")) == set(figures["required"])
+        assert "seconds_left:" in figures["description"] and "age:" in figures["description"]
 
 
 def test_every_field_whose_name_does_not_say_it_is_described(described: dict[str, Any]) -> None:

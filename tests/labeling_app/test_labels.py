@@ -169,7 +169,8 @@ def test_a_ranking_that_does_not_fit(store: Store, tmp_path: Path, change: dict[
         ({"lease": "x", "token": "long-enough", "ranks": {}, "seconds": float("nan")}, "seconds"),
         ({"lease": "x", "token": "long-enough", "ranks": {}, "comment": "\ud800"}, "comment"),
         ({"lease": "x", "token": "long-enough", "ranks": {}, "comment": "x" * (LONGEST_TEXT + 1)}, "comment"),
-        ({"lease": "x", "token": "long-enough", "ranks": {}, "annotator": "bob"}, "annotator"),
+        ({"lease": "x", "token": "long-enough", "ranks": {}, "moves": 1, "annotator": "bob"}, "annotator"),
+        ({"lease": "x", "token": "long-enough", "ranks": {}}, "moves"),
     ],
 )
 def test_a_payload_that_is_no_submission(payload: Any, where: str) -> None:

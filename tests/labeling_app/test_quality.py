@@ -47,6 +47,23 @@ def test_a_project_in_numbers(either: Store, tmp_path: Path, clock: Clock) -> No
     assert found.agreement.percent.value == pytest.approx(0.5) and found.agreement.overlapping == 2
 
 
+def test_what_reviewers_decide_is_no_annotators_ranking(store: Store, tmp_path: Path) -> None:
+    """Quick decisions hurry nobody's time left, and a skipped one makes no annotator."""
+    project = made(store, tmp_path, items=3, overlap=2, adjudicate_below=0.9)
+    ann, bob, eve = person(store, "ann"), person(store, "bob"), person(store, "eve", "reviewer")
+    for _ in range(2):
+        ranked(store, ann, project, [1, 2, 3, 4], seconds=40.0)
+        ranked(store, bob, project, [4, 3, 2, 1], seconds=60.0)
+    submit(store, eve, ranking(asked(store, eve, project, "adjudicate"), seconds=1.0))
+    left = asked(store, eve, project, "adjudicate")
+    skip(store, eve, Skip(lease=left.lease, token="token-skip", reason="unsure"))
+    found = quality_of(store, eve, project.id)
+    assert (found.rankings, found.counted, found.needed) == (4, 4, 2)
+    assert (found.pace, found.seconds_left) == (50.0, 100.0)
+    assert {one.pseudonym for one in found.annotators} == {ann.pseudonym, bob.pseudonym}
+    assert sum(found.by_day.values()) == 4 and found.states["settled"] == 1
+
+
 def test_an_annotator_sees_no_dashboard(store: Store, tmp_path: Path) -> None:
     project = made(store, tmp_path)
     with pytest.raises(Refused) as caught:
@@ -69,7 +86,9 @@ def test_gold_accuracy_counts_what_gold_prefers(store: Store, tmp_path: Path) ->
         submit(store, ann, ranking(view, by_text(view, [2, 1, 2, 3][: len(view.answers)])))
         if len(view.answers) == 3:
             break
-    (found,) = quality_of(store, eve, project.id).annotators
+    figures = quality_of(store, eve, project.id)
+    assert figures.tests == 1 and figures.rankings == figures.counted + 1
+    (found,) = figures.annotators
     assert (found.gold, found.gold_count) == (0.25, 2)
     with store.read() as session:
         assert "expert" not in session.execute(select(PersonRow.pseudonym)).scalars().all()

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from align.errors import RecipeError
 from labeling_app import people
-from labeling_app.people import change_person, create_person, invite
+from labeling_app.people import change_person, create_person, invite, local_person
 from labeling_app.server import HEADERS, create_app, user_of
 from labeling_app.serving import Address, build
 from labeling_app.store.database import Store
@@ -100,6 +100,25 @@ def test_nothing_is_done_for_another_site(client: TestClient, path: str, headers
     enter(client)
     assert client.post(path, headers=headers, data={"x": "y"}).status_code == 403
     assert client.get("/app").status_code == 200
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Another address"), ("zh-CN", "地址不符")])
+def test_another_address_names_the_right_one(client: TestClient, language: str, title: str) -> None:
+    """Whoever opened the app by another name of its machine gets the form, and cannot send it."""
+    asks = {"origin": "http://10.0.0.5:7860", "accept": "text/html", "accept-language": language}
+    answer = client.post("/login?project=p", headers=asks, data={"x": "y"})
+    assert answer.status_code == 403 and f"<h1>{title}</h1>" in answer.text and "--origin" in answer.text
+    assert f'<a href="{HERE}/app?project=p">{HERE}</a>' in answer.text
+    error = client.post("/login", headers={**asks, "accept": "*/*"}).json()["error"]
+    assert (error["code"], error["allowed"]) == ("other-site", HERE) and "--origin" in error["remedy"]
+
+
+def test_another_host_names_the_right_one(store: Store) -> None:
+    """Without accounts, no page at all is shown at another address."""
+    with TestClient(create_app(store, origins=[HERE], only=local_person(store)), base_url="http://box:1") as client:
+        answer = client.get("/app", headers={"accept": "text/html"})
+        assert answer.status_code == 421 and f'<a href="{HERE}/app">' in answer.text
+        assert client.get("/api/v1/me").json()["error"]["allowed"] == HERE
 
 
 def test_no_other_origin_may_read(client: TestClient) -> None:
