@@ -55,14 +55,14 @@ READ: dict[str, dict[str, float]] = {
 }
 """The same for the talks that are read: nobody is wrong about a fact, but many help with harm or make things up."""
 
-DEMOS = {"fact": 3, "harmless": 4, "harmful": 2, "unknown": 2}
+DEMOS = {"fact": 3, "harmless": 3, "harmful": 2, "unknown": 2}
 """Demonstrations of each thing that is shown."""
 PROMPTS = {"fact": 1, "harmless": 4, "harmful": 2, "unknown": 1}
 """Training prompts of each thing that is shown or practised."""
-HELDOUT = {"fact": 1, "harmless": 3, "harmful": 1, "unknown": 1}
+HELDOUT = {"fact": 1, "harmless": 2, "harmful": 1, "unknown": 1}
 """Held-out prompts of each thing that is held out."""
 
-TALKS = {"fact": 8, "harmless": 8, "harmful": 2, "unknown": 3}
+TALKS = {"fact": 8, "harmless": 6, "harmful": 2, "unknown": 3}
 """Talks in the corpus about each thing. On what is harmful or unknown and held out there are statements, no talks."""
 
 TASK_SAID = (
