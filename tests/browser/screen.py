@@ -56,7 +56,12 @@ class Screen:
         """Wait for another item than `before`, or for none."""
         try:
             self.page.wait_for_function(
-                "(before) => (document.querySelector('.ar-main').dataset.lease ?? null) !== before", arg=before
+                # While another project comes there is neither: a frame without a lease, which is no answer yet.
+                """(before) => {
+                    const now = document.querySelector(".ar-main").dataset.lease ?? null;
+                    return now !== before && (now !== null || document.querySelector(".ar-nothing") !== null);
+                }""",
+                arg=before,
             )
         except TimeoutError as error:
             raise AssertionError(
