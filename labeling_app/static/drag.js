@@ -19,13 +19,12 @@ export function draggable(place, drop) {
     place.classList.add("ar-dragging");
     card.classList.add("ar-held");
     window.scrollBy(0, handle.getBoundingClientRect().top - before); // what got shorter above moved the handle away
-    held = { pointer: event.pointerId, key: handle.dataset.handle, card, handle, x: event.clientX, y: event.clientY, from: event.clientY, scrolled: window.scrollY, target: null };
+    held = { pointer: event.pointerId, key: handle.dataset.handle, card, handle, x: event.clientX, y: event.clientY, from: event.clientY, scrolled: window.scrollY, most: document.documentElement.scrollHeight - innerHeight, moved: false, target: null };
     requestAnimationFrame(follow);
   });
   place.addEventListener("pointermove", (event) => {
     if (!ours(event)) return;
-    held.x = event.clientX;
-    held.y = event.clientY;
+    Object.assign(held, { x: event.clientX, y: event.clientY, moved: true });
     aim();
   });
   place.addEventListener("pointerup", (event) => { if (ours(event)) end(true); });
@@ -43,14 +42,16 @@ export function draggable(place, drop) {
     if (!held) return;
     const speed = held.y < EDGE ? held.y - EDGE : held.y > innerHeight - EDGE ? held.y - innerHeight + EDGE : 0;
     const before = window.scrollY;
-    if (speed) window.scrollBy(0, speed / 4);
-    if (window.scrollY !== before && held.target) aim(); // other places come under a finger that rests
+    // No further than the page went before: what is dragged makes it longer, without an end.
+    if (speed && held.moved) window.scrollBy(0, Math.min(speed / 4, Math.max(0, held.most - before)));
+    if (window.scrollY !== before && held.moved) aim(); // other places come under a finger that rests
     held.card.style.transform = `translateY(${held.y - held.from + window.scrollY - held.scrolled}px)`;
     requestAnimationFrame(follow);
   }
 
   function end(dropped) {
     if (!held) return;
+    if (dropped && held.moved) aim();
     const { key, card, target } = held;
     held = null;
     card.style.transform = "";

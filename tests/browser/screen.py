@@ -24,8 +24,14 @@ RANKS = """() => Object.fromEntries([...document.querySelectorAll(".ar-card")].m
 }))"""
 
 # Whether the page stands still: what is dragged to its edge scrolls it.
-STILL = """const before = scrollY;
-  return new Promise((say) => requestAnimationFrame(() => requestAnimationFrame(() => say(scrollY === before))));"""
+STILL = """() => { const before = scrollY;
+  return new Promise((say) => requestAnimationFrame(() => requestAnimationFrame(() => say(scrollY === before)))); }"""
+
+
+def until(page: Any, promised: str) -> None:
+    """Wait until what a script promises is true. `wait_for_function` takes the promise itself for true."""
+    while not page.evaluate(promised):
+        page.wait_for_timeout(20)
 
 
 class Screen:
@@ -125,7 +131,7 @@ class Screen:
             box = self.place(to).bounding_box()
             y = max(2.0, min(box["y"] + share * box["height"], height - 2.0))
             pointer.move(x + 5, y)
-            if self.page.evaluate(f"() => {{ {STILL} }}") and self._dropping(to, share):
+            if self.page.evaluate(STILL) and self._dropping(to, share):
                 break
         else:
             raise AssertionError(f"the page never said that it would drop at {to}")

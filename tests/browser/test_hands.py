@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.screen import STILL, Finger, Mouse, Screen
+from tests.browser.screen import STILL, Finger, Mouse, Screen, until
 from tests.browser.served import Served, row
 from tests.browser.test_ranking import FOUR, items
 
@@ -205,21 +205,28 @@ def test_a_swipe_over_answers_scrolls(screen: Show, served: Served) -> None:
     assert page.tiers() == before and lifted(page) == (0, 0)
 
 
-def test_a_finger_that_rests_at_the_edge_drops_where_the_page_stopped(screen: Show, served: Served) -> None:
+@pytest.mark.parametrize("down", [True, False], ids=["drawn-to-the-lower", "begun-at-the-upper"])
+def test_a_finger_that_rests_at_the_edge_drops_where_the_page_stopped(screen: Show, served: Served, down: bool) -> None:
     """The page scrolls by itself below it: what counts is the place that is under the finger in the end."""
-    project = served.project(items(1, [f"{n}. {'It goes on. ' * 60}" for n in range(9)]))
-    page = screen(project, **PHONE | {"viewport": {"width": 390, "height": 500}})
+    texts = [f"Answer {n}. {'It goes on. ' * 60}" for n in range(9)]
+    page = screen(served.project(items(1, texts)), **PHONE | {"viewport": {"width": 390, "height": 500}})
     before, finger = page.tiers(), Finger(page.page)
-    page.card(before[0][0]).locator(".ar-handle").evaluate("handle => handle.scrollIntoView({ block: 'center' })")
-    x, y = handle(page, before[0][0])
+    dragged = before[0 if down else 3]
+    top = "(handle, top) => scrollBy(0, handle.getBoundingClientRect().top - top)"
+    page.card(dragged[0]).locator(".ar-handle").evaluate(top, 200 if down else 15)
+    x, y = handle(page, dragged[0])
     finger.down(x, y)
+    page.page.locator(".ar-dragging").wait_for(state="attached")
     rested = page.page.evaluate("scrollY")
-    finger.move(x, 498)
+    assert page.page.evaluate(STILL)  # it does not scroll for a finger that has only touched
+    y = 498 if down else y + 18  # the least that is no trembling; in its own place, where nothing can be dropped
+    finger.move(x, y)
     # It stands still before it begins, too: a busy machine scrolls a moment after the finger has come.
-    page.page.wait_for_function("(rested) => scrollY > rested", arg=rested)
-    page.page.wait_for_function(f"() => {{ {STILL} }}")
-    finger.up(x, 498)
-    assert page.tiers() == [*before[1:], before[0]]
+    page.page.wait_for_function("(rested) => scrollY !== rested", arg=rested)
+    until(page.page, STILL)
+    finger.up(x, y)
+    rest = [tier for tier in before if tier != dragged]
+    assert page.tiers() == ([*rest, dragged] if down else [dragged, *rest])
 
 
 def test_what_a_screen_reader_hears(screen: Show, served: Served) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from labeling_app.projects import make_project
-from tests.browser.screen import Screen
+from labeling_app.projects import ProjectInfo, make_project
+from tests.browser.screen import Screen, until
 from tests.browser.served import PATIENCE, Served, row
 from tests.browser.test_ranking import FOUR, items
 
@@ -190,7 +190,7 @@ def test_a_switch_of_language_is_remembered(screen: Show, served: Served) -> Non
     page.page.get_by_role("button", name="中文").click()
     page.page.get_by_role("button", name="提交").wait_for()
     assert page.ranks() == shown and page.page.evaluate("document.documentElement.lang") == "zh-CN"
-    page.page.wait_for_function("fetch('/api/v1/me').then((r) => r.json()).then((me) => me.locale === 'zh-CN')")
+    until(page.page, "fetch('/api/v1/me').then((r) => r.json()).then((me) => me.locale === 'zh-CN')")
     page.page.reload(wait_until="commit")
     page.ready()
     assert page.page.locator("h1").inner_text() == "为回答排序"
@@ -257,12 +257,18 @@ def test_guidelines_and_earlier_turns(screen: Show, served: Served) -> None:
     assert page.page.get_by_text("turn 1").is_visible()
 
 
-def test_a_reviewer_decides(screen: Show, served: Served) -> None:
+def disagreed(screen: Show, served: Served) -> ProjectInfo:
+    """A project with an item that two people have ranked the opposite way."""
     project = served.project([row("Who is right?", ["One.", "Two."])], overlap=2, adjudicate_below=0.9)
     for better in ("One.", "Two."):
         page = screen(project)
         page.press("1" if page.letters()[better] == "A" else "7", "Enter")
         page.page.locator(".ar-nothing").wait_for(timeout=PATIENCE * 1000)
+    return project
+
+
+def test_a_reviewer_decides(screen: Show, served: Served) -> None:
+    project = disagreed(screen, served)
     reviewer = screen(project, served.person("reviewer"))
     assert reviewer.lease is None
     reviewer.page.get_by_role("button", name="Decide disagreements").click()
@@ -280,11 +286,7 @@ def test_a_reviewer_decides(screen: Show, served: Served) -> None:
 
 def test_a_reviewer_skips_a_decision(screen: Show, served: Served) -> None:
     """What the page says then holds for the item that was skipped: it is not to be decided by them any more."""
-    project = served.project([row("Who is right?", ["One.", "Two."])], overlap=2, adjudicate_below=0.9)
-    for better in ("One.", "Two."):
-        page = screen(project)
-        page.press("1" if page.letters()[better] == "A" else "7", "Enter")
-        page.page.locator(".ar-nothing").wait_for(timeout=PATIENCE * 1000)
+    project = disagreed(screen, served)
     reviewer = screen(project, served.person("reviewer"))
     reviewer.page.get_by_role("button", name="Decide disagreements").click()
     reviewer.next(None)
