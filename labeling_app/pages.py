@@ -6,8 +6,10 @@ could run as code. Its script (static/) asks the API for what it shows, and send
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +41,11 @@ KEPT_OPEN_SECONDS = 75
 """How long a connection waits for its next request: longer than people look at an item, and than proxies wait (60)."""
 THREADS = 10
 """Requests that are worked on at once; more, on a few cores, make each other wait, and each thread keeps memory."""
+ARENAS = 2
+"""Heaps that the threads share. The C library would give each thread its own, up to eight a core, and each would come
+to keep as much as the largest request took."""
+M_ARENA_MAX = -8
+"""The name of that setting in glibc's malloc.h."""
 QUEUE_SECONDS = 5
 """How often Gradio's queue looks whether there is something in it."""
 
@@ -119,10 +126,20 @@ def _page(name: str) -> Any:
     return page
 
 
+def share_heaps() -> None:
+    """Bound the heaps of this process, where its C library is one that has several."""
+    if sys.platform == "linux":
+        limit = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
+        if limit is not None:
+            limit(M_ARENA_MAX, ARENAS)
+
+
 def serve(app: FastAPI, host: str, port: int, ready: Any = None) -> None:
     """Run the server until it is stopped. ready: called once it answers."""
     import uvicorn
     from anyio import to_thread
+
+    share_heaps()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[Any] | None = None) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from align.errors import RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
+from labeling_app.pages import ARENAS
 from labeling_app.people import create_person, local_person
 from labeling_app.serving import Address, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
 from tests.labeling_app.openid import OpenId, listening
 from tests.labeling_app.world import answers_row, write
-from tests.runs import call
+from tests.runs import ROOT, call, environment
 
 
 @pytest.mark.parametrize(
@@ -126,3 +130,35 @@ def test_a_database_that_is_not_there_is_made_by_an_import_only(tmp_path: Path, 
     assert outcome.code == 3 and "there is no label database here" in outcome.err
     assert f"do:      make one: align labels import FILE --project NAME --db {db}\n" in outcome.err
     assert not db.parent.exists()
+
+
+HEAPS = """
+import re, sys, threading
+from pathlib import Path
+if sys.argv[1] == "shared":
+    from labeling_app.pages import share_heaps
+    share_heaps()
+together = threading.Barrier(13)
+def keep():
+    kept = [bytes(2000) for _ in range(500)]
+    together.wait()
+    together.wait()
+threads = [threading.Thread(target=keep) for _ in range(12)]
+for thread in threads:
+    thread.start()
+together.wait()
+starts = re.findall(r"^([0-9a-f]+)-\\S+ rw-p 0+ 00:00 0 *$", Path("/proc/self/maps").read_text(), re.M)
+print(sum(int(start, 16) % 2**26 == 0 for start in starts))  # glibc puts each heap but the first at such an address
+together.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a heap for each thread")
+def test_threads_share_heaps() -> None:
+    """Each would come to keep what the largest request took, and the app's memory would grow for hours."""
+
+    def heaps(how: str) -> int:
+        command = [sys.executable, "-c", HEAPS, how]
+        return int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment()).stdout)
+
+    assert heaps("shared") < ARENAS < heaps("each")
