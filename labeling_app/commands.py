@@ -84,7 +84,11 @@ def import_(
     checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, correct=correct, **named))
     with opened(db, create=True) as store:
         settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
-        done = import_checked(store, make_project(store, project, **settings), checked)
+        # Items take the overlap they are made under. Tests have none, and may be refused: then nothing is changed.
+        made = make_project(store, project, **({} if gold else settings))
+        done = import_checked(store, made, checked)
+        if gold:
+            make_project(store, project, **settings)
     if as_json:
         print_json({**vars(done)})
         return

@@ -158,17 +158,19 @@ def test_other_ranks_for_a_test_are_refused_or_corrected(tmp_path: Path) -> None
     gold(tmp_path, [1, 3, 5, 7])
     assert call(*command).out == "p: 0 items and 0 rankings added; 1 there already\n"  # the same truth
     gold(tmp_path, [4, 3, 2, 1], [1, 2, 3, 4])
-    refused = call(*command)
+    refused = call(*command, "--overlap", 3)
     assert refused.code == 3 and "g.jsonl:1, field ranks" in refused.err
     assert "its ranks are [1, 2, 3, 4], not [4, 3, 2, 1]; nothing was imported" in refused.err
     listed = call("labels", "projects", "list", "--db", db)
-    assert "1 item," in listed.out
+    assert "1 item," in listed.out and "overlap 1;" in listed.out
     remedy = refused.err.partition("correct the test question: align ")[2].strip()
     assert remedy.endswith("--correct")
     assert call(*shlex.split(remedy)).out == (
         "p: 1 item became a test question (1 of them new); 1 test question corrected; 0 there already\n"
+        "p: each item is ranked by 3 annotators\n"
     )
     assert call(*command).out == "p: 0 items and 0 rankings added; 2 there already\n"
+    assert "overlap 3;" in call("labels", "projects", "list", "--db", db).out  # the remedy has it, too
     store = open_store(db)
     with store.read() as session:
         event = session.execute(select(Event).where(Event.kind == "correct-gold")).scalar_one()
