@@ -26,7 +26,19 @@ from starlette.exceptions import HTTPException
 
 from align.errors import AlignError, SystemLimit
 from labeling_app import labels, outgoing, queue
-from labeling_app.described import FIGURES, ME, NEXT, REFUSED, SAVED, UNDONE, Described
+from labeling_app.described import (
+    EXPORTED,
+    FIGURES,
+    ME,
+    NEXT,
+    REFUSED,
+    SAVED,
+    UNDONE,
+    Described,
+    GivenBack,
+    Kept,
+    Renewed,
+)
 from labeling_app.errors import NoProject, Refused
 from labeling_app.people import Person, set_locale
 from labeling_app.projects import get_project, list_projects, project_id
@@ -167,9 +179,9 @@ def _add_reading(router: APIRouter, store: Store, who: Any) -> None:
         return _told({"name": person.name, "role": person.role, "locale": person.locale, "projects": projects})
 
     @router.put("/me/locale", summary="Remember a language")
-    def locale(wish: Locale, person: Person = who) -> dict[str, str]:
+    def locale(wish: Locale, person: Person = who) -> Locale:
         set_locale(store, person, wish.locale)
-        return {"locale": wish.locale}
+        return wish
 
     @router.get(
         "/projects/{slug:path}/quality", summary="Progress, pace, agreement, disputes (reviewers)", responses=FIGURES
@@ -200,22 +212,24 @@ def _add_work(router: APIRouter, store: Store, who: Any) -> None:
         return _told({"item": shown(labels.undo(store, person, project_id(store, slug)))})
 
     @router.put("/draft", summary="Keep what was done so far with an item")
-    def draft(sent: DraftSent, person: Person = who) -> dict[str, bool]:
+    def draft(sent: DraftSent, person: Person = who) -> Kept:
         labels.save_draft(store, person, sent.lease, sent.body)
-        return {"saved": True}
+        return Kept(saved=True)
 
     @router.post("/renew", summary="Keep an item that one is still busy with")
-    def renew(sent: LeaseName, person: Person = who) -> dict[str, str]:
-        return {"expires": queue.renew(store, person, sent.lease)}
+    def renew(sent: LeaseName, person: Person = who) -> Renewed:
+        return Renewed(expires=queue.renew(store, person, sent.lease))
 
     @router.post("/leave", summary="Give an item back unranked")
-    def leave(sent: LeaseName, person: Person = who) -> dict[str, bool]:
+    def leave(sent: LeaseName, person: Person = who) -> GivenBack:
         queue.leave(store, person, sent.lease)
-        return {"left": True}
+        return GivenBack(left=True)
 
 
 def _add_exports(router: APIRouter, store: Store, who: Any) -> None:
-    @router.get("/projects/{slug:path}/export", summary="A project's labels as a file (reviewers)")
+    summary = "A project's labels as a file (reviewers)"
+
+    @router.get("/projects/{slug:path}/export", summary=summary, response_class=FileResponse, responses=EXPORTED)
     def export(slug: Slug, shape: str = "rankings", upto: Number = 0, person: Person = who) -> FileResponse:
         person.need("reviewer")
         if shape not in outgoing.SUFFIXES:

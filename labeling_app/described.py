@@ -84,6 +84,27 @@ class SavedAndNoOffer(NoOffer):
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A draft that is kept until its item is ranked, skipped or left."""
+
+    saved: bool
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """A lease that holds until then, in UTC."""
+
+    expires: str
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """An item that others may get now, and its person again."""
+
+    left: bool
+
+
+@dataclass(frozen=True)
 class ProjectTold:
     """A project by its name in paths. states: how many items are in which; left out for annotators."""
 
@@ -143,6 +164,17 @@ NEXT: dict[int | str, dict[str, Any]] = {
 }
 SAVED: dict[int | str, dict[str, Any]] = {
     200: {"model": SavedAndOffer | SavedAndNoOffer, "description": "What was saved, and what `next` would answer"}
+}
+EXPORTED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file",
+        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {
+            "x-rows": {"description": "Records in the file", "schema": {"type": "integer"}},
+            "x-sha256": {"description": "The file's SHA-256, in hex", "schema": {"type": "string"}},
+            "x-upto": {"description": "Sent as `upto`, it makes the same file again", "schema": {"type": "integer"}},
+        },
+    }
 }
 
 

@@ -79,7 +79,8 @@ def test_the_examples_can_be_sent_with_the_lease_of_an_item(client: TestClient, 
     assert sent(client, "/api/v1/me/locale", language, "PUT") == language
     for path, method in (("/api/v1/draft", "put"), ("/api/v1/renew", "post"), ("/api/v1/leave", "post")):
         example = body_of(described, path, method)["examples"][0]
-        sent(client, path, {**example, "lease": told["item"]["lease"]}, method)
+        done = sent(client, path, {**example, "lease": told["item"]["lease"]}, method)
+        assert set(done) == set(answer_of(described, path, method)["required"])
     lease = sent(client, f"{WORK}/next")["item"]["lease"]
 
     ranking = body_of(described, f"{WORK}/submit")["examples"][0]
@@ -125,6 +126,19 @@ def test_who_one_is_and_figures_are_described(
         figures = answer_of(described, f"{WORK}/quality", "get")
         assert set(sent(client, f"{WORK}/quality", method="GET")) == set(figures["required"])
         assert "seconds_left:" in figures["description"] and "age:" in figures["description"]
+
+
+def test_an_export_is_described(client: TestClient, described: dict[str, Any], store: Store) -> None:
+    lease = sent(client, f"{WORK}/next")["item"]["lease"]
+    sent(client, f"{WORK}/submit", {**body_of(described, f"{WORK}/submit")["examples"][0], "lease": lease})
+    person(store, "lead", "reviewer")
+    client.headers["authorization"] = f"Bearer {script_token(store, 'lead')}"
+    answer = client.get(f"{WORK}/export".format(slug="p"))
+    told = described["paths"][f"{WORK}/export"]["get"]["responses"]["200"]
+    assert answer.status_code == 200 and set(told["headers"]) == {"x-rows", "x-sha256", "x-upto"}
+    assert set(told["headers"]) <= set(answer.headers) and int(answer.headers["x-rows"]) == 1
+    assert all(header["description"] for header in told["headers"].values())
+    assert list(told["content"]) == ["*/*"]
 
 
 def test_every_field_whose_name_does_not_say_it_is_described(described: dict[str, Any]) -> None:
