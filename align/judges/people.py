@@ -336,9 +336,11 @@ def _figures(by_item: Mapping[str, Sequence[Ranking]], gold: Mapping[str, tuple[
 
     said: list[list[tuple[str, list[int | None]]]] = []
     counts: dict[str, int] = {}
+    decisions = 0
     for rankings in by_item.values():
         # A reviewer who decides about an item has seen what others said: no evidence of agreement.
         said.append([(r.annotator, r.ranks) for r in rankings if r.meta.get("task") != "adjudicate"])
+        decisions += len(rankings) - len(said[-1])
         for ranking in rankings:
             counts[ranking.annotator] = counts.get(ranking.annotator, 0) + 1
     agreement: AgreementFigures = agreement_of(said)
@@ -349,6 +351,7 @@ def _figures(by_item: Mapping[str, Sequence[Ranking]], gold: Mapping[str, tuple[
     right, asked = sum(r for r, _ in gold.values()), sum(a for _, a in gold.values())
     figures["gold_accuracy"] = round(right / asked, 4) if asked else None
     figures["annotators"] = dict(sorted(counts.items()))
+    figures["decisions"] = decisions
     figures["gold"] = {name: round(r / a, 4) for name, (r, a) in sorted(gold.items()) if a}
     return figures
 

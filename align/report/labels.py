@@ -11,7 +11,7 @@ from align.report.numbers import NONE, percent
 
 WEIGHTS = ("policy", "reward_model", "export")
 """Kinds of artifact that hold weights."""
-FIGURES = ("annotators", "gold", "database", "project", "upto", "export_sha256")
+FIGURES = ("annotators", "decisions", "gold", "database", "project", "upto", "export_sha256")
 """Closing figures of a stage that people rank in which are told here."""
 
 
@@ -27,12 +27,13 @@ class Annotator:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of people that a stage took. hash: of their export, cut to 12 digits. again: the command that makes
-    the same file. who: the command that says who the annotators are. weights: what was made from them, directly or
-    not."""
+    """The labels of people that a stage took. decisions: how many of them are a reviewer's about others'. hash: of
+    their export, cut to 12 digits. again: the command that makes the same file. who: the command that says who the
+    annotators are. weights: what was made from them, directly or not."""
 
     stage: str
     annotators: list[Annotator]
+    decisions: int
     project: str
     database: str
     upto: int
@@ -62,6 +63,7 @@ def _labels(run: Run, made: Manifest) -> Labels:
             Annotator(name, counts.get(name, 0), percent(counts.get(name, 0) / total, 0), _tested(gold.get(name)))
             for name in sorted(counts.keys() | gold.keys(), key=lambda n: (-counts.get(n, 0), n))
         ],
+        decisions=int(said.get("decisions", 0)),  # stages sealed by earlier versions do not say
         project=project,
         database=database,
         upto=upto,

@@ -211,6 +211,7 @@ def test_what_comes_back(desk: Desk, store: Store, tmp_path: Path) -> None:
     assert {r.annotator for r in made.rankings[TRAIN]} == set(counts)
     figures = made.figures
     assert (figures["items"], figures["overlapping_items"], figures["annotators"]) == (3, 3, counts)
+    assert figures["decisions"] == 0
     everything = [r for found in made.rankings.values() for r in found]
     assert figures["agreement"] == round(annotators.agreement(everything).rate or 0, 4)
     assert figures["agreement"] == 0.6667 and figures["tau_b"] == 0.3333 and figures["alpha_interval"] == []
@@ -232,7 +233,7 @@ def test_a_reviewer_is_no_evidence_of_agreement(desk: Desk, store: Store, tmp_pa
     ]
     import_labels(store, project, write(tmp_path / "labels.jsonl", labels))
     figures = collect(desk, people, artifact, tmp_path / "scratch").figures
-    assert figures["annotators"] == {"u_a": 1, "u_r": 1}
+    assert figures["annotators"] == {"u_a": 1, "u_r": 1} and figures["decisions"] == 1
     assert (figures["agreement"], figures["agreement_unknown"]) == (None, "one annotator only")
 
 

@@ -65,6 +65,7 @@ PEOPLE: dict[str, Any] = {
     "rankings": 11,
     "agreement": 0.8,
     "annotators": {"u_5": 5, "u_6": 6},
+    "decisions": 2,
     "gold": {"u_6": 0.75, "u_test": 1.0},
     "database": "/home/me/team s.db",
     "project": "run/rankings",

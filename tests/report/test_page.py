@@ -237,6 +237,20 @@ def test_who_labelled_and_what_came_of_it(tmp_path: Path) -> None:
     again = "align labels export labels.jsonl --project run/rankings --upto 14 --db &#39;/home/me/team s.db&#39;"
     assert again in page
     assert "<dt>annotators.u_5</dt>" not in page and "<dt>upto</dt>" not in page, "told once"
+    assert "2 of these rankings are reviewers' decisions." in page and "<dt>decisions</dt>" not in page
+
+
+@pytest.mark.parametrize(
+    ("decisions", "words"),
+    [({"decisions": 1}, "1 of these rankings is a reviewer's decision."), ({"decisions": 0}, ""), ({}, "")],
+    ids=["one", "none", "an earlier version's"],
+)
+def test_how_many_rankings_a_reviewer_decided(tmp_path: Path, decisions: dict[str, int], words: str) -> None:
+    run = RunFolder(tmp_path / "run")
+    told = {name: value for name, value in PEOPLE.items() if name != "decisions"} | decisions
+    run.stage("rankings", "rank", {}, {"train.jsonl": "{}\n"}, metrics=told)
+    page = build_report(run.path).read_text("utf-8")
+    assert words in page and ("decision" in page) == bool(words)
 
 
 def test_no_people_no_labels(finished: RunFolder) -> None:
