@@ -113,7 +113,7 @@ class Worker:
         ours, theirs = self.context.Pipe(duplex=False)
         watched, held = self.context.Pipe(duplex=False)
         process = self.context.Process(target=_child, args=(job, theirs, watched), daemon=True)
-        with _plain_main(), _server_errors(self.log):
+        with _plain_main(), _start_errors(self.log, job):
             process.start()
         theirs.close()
         watched.close()
@@ -169,6 +169,8 @@ class StageCrash(Exception):
 
 def _killed(code: int | None, job: Job) -> AlignError:
     name = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+    if code is None:
+        name = "before it began"
     return SystemLimit(
         f"the stage's process ended without a word ({name}); SIGKILL as a rule means that memory ran out",
         where=f"stage {job.settings.name}",
@@ -361,10 +363,13 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _server_errors(log: Path) -> Iterator[None]:
-    """A server that died (as a rule for want of memory, while it imported) is the machine's error."""
+def _start_errors(log: Path, job: Job) -> Iterator[None]:
+    """A stage that was killed before it had read its job is the machine's error, as is a server that died: as a rule
+    for want of memory, while it imported."""
     try:
         yield
+    except BrokenPipeError:  # the server has forked it, or there were nothing to write to
+        raise _killed(None, job) from None
     except (EOFError, ConnectionError) as error:
         raise SystemLimit(
             "the server that stages are forked from ended without a word",

@@ -9,9 +9,11 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from align.errors import DataError, SystemLimit
@@ -106,6 +108,25 @@ def test_a_process_that_just_ends(worker: Worker, job: Job, body: str, said: str
         worker.run(job, lambda kind, values: None)
     assert caught.value.where == "stage rankings"
     assert "run again: it continues" in caught.value.remedy
+
+
+def test_a_process_that_is_killed_before_it_has_read_its_job(worker: Worker, job: Job) -> None:
+    worker.start()
+    server = psutil.Process(forkserver._forkserver._forkserver_pid)
+
+    def kill() -> None:
+        while not (stages := server.children()):
+            pass
+        for stage in stages:
+            stage.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(SystemLimit, match="ended without a word \\(before it began\\)") as caught:
+        worker.run(replace(job, recipe_folder="x" * 300_000_000), lambda kind, values: None)  # long to read
+    killer.join()
+    assert caught.value.where == "stage rankings" and "run again: it continues" in caught.value.remedy
+    assert worker.run(job, lambda kind, values: None).metrics["rankings"] == 18
 
 
 def test_the_next_stage_works_after_one_that_died(worker: Worker, job: Job) -> None:
