@@ -70,7 +70,7 @@ function targetAt(place, held) {
       return { bucket: zone.dataset.bucket === "" ? undefined : Number(zone.dataset.bucket), element: zone };
     }
   }
-  const out = place.querySelector("[data-out]:not([hidden])");
+  const out = place.querySelector("[data-out]"); // an empty one is shown as long as something is dragged
   if (out && inside(out.getBoundingClientRect())) return { out: true, element: out };
   const tiers = [...place.querySelectorAll("[data-tier]")];
   for (const element of tiers) {

@@ -205,6 +205,17 @@ def test_a_swipe_over_answers_scrolls(screen: Show, served: Served) -> None:
     assert page.tiers() == before and lifted(page) == (0, 0)
 
 
+@pytest.mark.parametrize("finger", [False, True])
+def test_the_place_for_what_is_not_ranked_takes_the_first_one(screen: Show, served: Served, finger: bool) -> None:
+    """It is there as soon as something is dragged, empty or not."""
+    page = screen(served.project(items(1)), **(PHONE if finger else {}))
+    first, second, *rest = (tier[0] for tier in page.tiers())
+    page.drag(first, ".ar-out", 0.5, finger)
+    assert page.ranks() == {second: 1, **{text: 2 + n for n, text in enumerate(rest)}, first: None}
+    page.drag(first, rest[-1], 0.9, finger)
+    assert page.ranks()[first] == 4
+
+
 @pytest.mark.parametrize("down", [True, False], ids=["drawn-to-the-lower", "begun-at-the-upper"])
 def test_a_finger_that_rests_at_the_edge_drops_where_the_page_stopped(screen: Show, served: Served, down: bool) -> None:
     """The page scrolls by itself below it: what counts is the place that is under the finger in the end."""
