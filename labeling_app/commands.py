@@ -64,7 +64,7 @@ def import_(
     """Import prompts, answers or rankings into a project, which is made if it is new."""
     from align.errors import RecipeError, counted
     from labeling_app.incoming import KINDS, check_import, import_checked
-    from labeling_app.projects import make_project
+    from labeling_app.projects import check_settings, make_project
     from labeling_app.retyped import typed
     from labeling_app.saving import Options
     from labeling_app.store.database import option_of_name
@@ -82,8 +82,9 @@ def import_(
     again = typed("labels", "import", str(path), project=project, **more)
     # First of all: a file that is refused leaves neither a project behind nor a database.
     checked = check_import(path, Options(shape=shaped, broken=dropped, again=again, correct=correct, **named))
+    settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
+    check_settings(project, settings)
     with opened(db, create=True) as store:
-        settings: dict[str, Any] = {"overlap": overlap} if overlap else {}
         # Items take the overlap they are made under. Tests have none, and may be refused: then nothing is changed.
         made = make_project(store, project, **({} if gold else settings))
         done = import_checked(store, made, checked)

@@ -91,6 +91,11 @@ def make_project(store: Store, slug: str, *, guidelines: str = "", seed: int = 0
     return change_project(store, slug, guidelines=guidelines, **settings)
 
 
+def check_settings(slug: str, settings: Mapping[str, object]) -> None:
+    """Raises RecipeError for the first setting that does not fit."""
+    _settings(slug, settings)
+
+
 def change_project(store: Store, slug: str, *, guidelines: str = "", **settings: object) -> ProjectInfo:
     """Other settings, or guidelines, for a project that is there; what is not named stays as it is.
 

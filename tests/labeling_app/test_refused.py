@@ -179,6 +179,13 @@ def test_other_ranks_for_a_test_are_refused_or_corrected(tmp_path: Path) -> None
     store.close()
 
 
+def test_an_overlap_that_does_not_fit_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    gold(tmp_path, [1, 2, 3, 4])
+    command = ["labels", "import", tmp_path / "g.jsonl", "--project", "p", "--gold", "--db", tmp_path / "l.db"]
+    outcome = call(*command, "--overlap", 5000)
+    assert outcome.code == 2 and "`overlap` is 5000" in outcome.err and not (tmp_path / "l.db").exists()
+
+
 def test_only_test_questions_are_corrected(tmp_path: Path) -> None:
     gold(tmp_path, [1, 2, 3, 4])
     outcome = call("labels", "import", tmp_path / "g.jsonl", "--project", "p", "--correct", "--db", tmp_path / "l.db")
