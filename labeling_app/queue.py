@@ -200,7 +200,7 @@ def _offered(session: Session, store: Store, project_id: int, person: Person) ->
     top = session.execute(_TOP, {"project": project_id}).scalar()
     if top is None:
         return None
-    here = {"project": project_id, "top": top, "person": person.id}
+    here = {"project": project_id, "top": top, "person": person.id, "window": BEGUN_WINDOW}
     found = session.execute(_BEGUN, here).scalar()
     if found is None:
         found = session.execute(_UNTOUCHED, here).scalar()
@@ -313,7 +313,7 @@ _OPEN = (Item.project_id == _PROJECT) & (Item.state == "open")
 _FIRST_OPEN = _OPEN & (Item.priority == _PRIORITY)
 _TOP = select(Item.priority).where(_OPEN, Item.taken < Item.need).order_by(*_BEST).limit(1)
 _window = select(Item).where(_FIRST_OPEN, Item.taken > 0, Item.taken < Item.need).order_by(*_BEST)
-_near = aliased(Item, _window.limit(BEGUN_WINDOW).subquery())
+_near = aliased(Item, _window.limit(bindparam("window", type_=Integer)).subquery())
 _BEGUN = select(_near.id).where(_unseen(_PERSON, _near)).order_by(_near.taken, _near.id).limit(1)
 _UNTOUCHED = select(Item.id).where(_FIRST_OPEN, Item.taken == 0, _unseen(_PERSON)).order_by(*_BEST).limit(1)
 _TESTS = (Item.project_id == _PROJECT) & (Item.state == "gold")

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from labeling_app.people import login, who
 from labeling_app.store.database import open_store
+from labeling_app.store.models import ExportRow
 from tests.labeling_app.world import answers_row, write
 from tests.runs import call, environment, spawn
 
@@ -36,10 +38,27 @@ def db(tmp_path: Path) -> Path:
 def test_export_says_how_to_make_it_again(db: Path, tmp_path: Path) -> None:
     first = call("labels", "export", tmp_path / "o.jsonl", "--project", "p", "--db", db, "--json").json
     assert first["rows"] == 4 and first["upto"] == 4
+    more = write(tmp_path / "more.jsonl", [answers_row(0) | {"ranks": [4, 3, 2, 1], "annotator": "eve"}])
+    assert call("labels", "import", more, "--project", "p", "--db", db).code == 0
+    assert call("labels", "export", tmp_path / "o.jsonl", "--project", "p", "--db", db, "--json").json["rows"] == 5
     again = ["labels", "export", tmp_path / "o2.jsonl", "--project", "p", "--db", db, "--upto", "4", "--json"]
     assert call(*again).json["sha256"] == first["sha256"]
     only = ["labels", "export", tmp_path / "o3.csv", "--project", "p", "--db", db, "--shape", "csv"]
     assert call(*only, "--annotator", "ann").out.startswith("2 records written")
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [(["--decided"], {"decided": True}), (["--gold"], {"gold": True}), (["--upto", "3"], {"upto": 3})],
+    ids=str,
+)
+def test_an_export_is_of_what_is_asked_for(db: Path, tmp_path: Path, words: list[str], kept: dict[str, object]) -> None:
+    assert call("labels", "export", tmp_path / "o.jsonl", "--project", "p", "--db", db, *words).code == 0
+    store = open_store(db)
+    with store.read() as session:
+        found = session.execute(select(ExportRow.filter)).scalar_one()
+    store.close()
+    assert found == {"annotators": [], "split": "", "gold": False, "decided": False, "upto": 4} | kept
 
 
 def test_backup_restore_verify(db: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,16 +130,23 @@ def test_who_one_is_and_figures_are_described(
 
 
 def test_an_export_is_described(client: TestClient, described: dict[str, Any], store: Store) -> None:
+    ranking = body_of(described, f"{WORK}/submit")["examples"][0]
     lease = sent(client, f"{WORK}/next")["item"]["lease"]
-    sent(client, f"{WORK}/submit", {**body_of(described, f"{WORK}/submit")["examples"][0], "lease": lease})
+    lease = sent(client, f"{WORK}/submit", {**ranking, "lease": lease})["item"]["lease"]
     person(store, "lead", "reviewer")
-    client.headers["authorization"] = f"Bearer {script_token(store, 'lead')}"
-    answer = client.get(f"{WORK}/export".format(slug="p"))
+    lead = {"authorization": f"Bearer {script_token(store, 'lead')}"}
+    answer = client.get(f"{WORK}/export".format(slug="p"), headers=lead)
     told = described["paths"][f"{WORK}/export"]["get"]["responses"]["200"]
     assert answer.status_code == 200 and set(told["headers"]) == {"x-rows", "x-sha256", "x-upto"}
     assert set(told["headers"]) <= set(answer.headers) and int(answer.headers["x-rows"]) == 1
     assert all(header["description"] for header in told["headers"].values())
     assert list(told["content"]) == ["*/*"]
+    sent(client, f"{WORK}/submit", {**ranking, "lease": lease, "token": "another-1"})
+    again = client.get(f"{WORK}/export".format(slug="p"), params={"upto": answer.headers["x-upto"]}, headers=lead)
+    assert again.content == answer.content and hashlib.sha256(again.content).hexdigest() == again.headers["x-sha256"]
+    assert int(client.get(f"{WORK}/export".format(slug="p"), headers=lead).headers["x-rows"]) == 2
+    preferences = client.get(f"{WORK}/export".format(slug="p"), params={"shape": "preferences"}, headers=lead)
+    assert '"chosen"' in preferences.text
 
 
 def test_every_field_whose_name_does_not_say_it_is_described(described: dict[str, Any]) -> None:

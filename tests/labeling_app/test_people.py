@@ -28,6 +28,7 @@ from labeling_app.store.models import Invitation, LoginSession, PersonRow
 from tests.labeling_app.backends import Clock
 
 PASSWORD = "correct horse battery"
+HASHER = people._hasher  # before a test puts a quicker one in its place
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +48,9 @@ def test_the_hash_is_argon2id(either: Store) -> None:
 
 
 def test_the_real_parameters_are_those_of_rfc_9106() -> None:
-    from argon2 import PasswordHasher
+    from argon2 import Type
 
-    hasher = PasswordHasher()
-    assert (hasher.time_cost, hasher.memory_cost, hasher.parallelism) == (3, 65536, 4)
+    assert (HASHER.time_cost, HASHER.memory_cost, HASHER.parallelism, HASHER.type) == (3, 65536, 4, Type.ID)
 
 
 def test_a_session_outlives_a_restart_and_ends(either: Store, clock: Clock) -> None:
@@ -86,12 +86,19 @@ def test_no_session(store: Store, token: str | None) -> None:
 
 
 @pytest.mark.parametrize(("name", "password"), [("ann", "wrong password"), ("bob", PASSWORD), ("local", PASSWORD)])
-def test_a_wrong_name_reads_as_a_wrong_password(store: Store, name: str, password: str) -> None:
+def test_a_wrong_name_reads_as_a_wrong_password(
+    store: Store, name: str, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And takes as long: a password is hashed whether there is an account or not."""
+    from argon2 import PasswordHasher
+
     create_person(store, "ann", PASSWORD)
     local_person(store)
+    asked, verify = [], PasswordHasher.verify
+    monkeypatch.setattr(PasswordHasher, "verify", lambda *given: asked.append(1) or verify(*given))
     with pytest.raises(Refused, match="name or password is wrong") as caught:
         login(store, name, password, "a")
-    assert caught.value.code == "login"
+    assert caught.value.code == "login" and asked == [1]
 
 
 def test_guessing_is_throttled_and_forgotten(either: Store, clock: Clock) -> None:

@@ -126,12 +126,17 @@ def test_no_other_origin_may_read(client: TestClient) -> None:
     assert "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/login", "/join/x", "/app", "/nothing-here"])
+@pytest.mark.parametrize("path", ["/login", "/join/x", "/api/v1/me", "/app", "/nothing-here"])
 def test_headers_are_on_every_answer(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    assert answer.headers["x-content-type-options"] == "nosniff"
     policy = answer.headers["content-security-policy"]
     assert "http:" not in policy and "https:" not in policy and "*" not in policy
+    for rule in ("default-src 'self'", "frame-ancestors 'none'", "object-src 'none'", "base-uri 'self'"):
+        assert rule in policy
+    kept_by_nobody = path.startswith(("/login", "/join", "/api"))
+    assert (answer.headers.get("cache-control") == "no-store") == kept_by_nobody
 
 
 def test_an_invitation(client: TestClient, store: Store) -> None:

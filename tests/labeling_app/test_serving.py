@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from align.errors import RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
-from labeling_app.pages import ARENAS
+from labeling_app.pages import ARENAS, serve
 from labeling_app.people import create_person, local_person
 from labeling_app.serving import Address, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
@@ -162,3 +163,12 @@ def test_threads_share_heaps() -> None:
         return int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment()).stdout)
 
     assert heaps("shared") < ARENAS < heaps("each")
+
+
+def test_a_server_shares_heaps_before_it_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library takes no bound any more once it has made eight heaps."""
+    done: list[str] = []
+    monkeypatch.setattr("labeling_app.pages.share_heaps", lambda: done.append("shared"))
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_: done.append("served"))
+    serve(FastAPI(), "127.0.0.1", 0)
+    assert done == ["shared", "served"]

@@ -11,6 +11,7 @@ import torch
 from align.models.load import load_causal, load_merged, resolve
 from align.recipe.schema import GRPO, RLOO, ByRules, StageBase
 from tests import tiny
+from tests.stages.test_chain import last_logits
 from tests.stages.test_ppo import JUDGE, logged, prompts_in, reward_of, sft_of
 
 pytestmark = [*tiny.THIRD_PARTY, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -37,7 +38,8 @@ def test_one_word_swaps_the_trainer(kind: str, lora: str, tmp_path: Path) -> Non
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-4), "the reference is not the policy it starts from"
     assert {"reward", "steps", "lora"} <= set(made.manifest.metrics)
     loaded = (load_causal if lora == "continued" else load_merged)(resolve(made), torch.float32)
-    assert any(torch.isfinite(p).all() for p in loaded.parameters())
+    assert all(torch.isfinite(p).all() for p in loaded.parameters())
+    assert not torch.allclose(last_logits(sft), last_logits(made), atol=1e-3), "what is saved was not trained"
 
 
 @pytest.mark.parametrize("kind", ["grpo", "rloo"])

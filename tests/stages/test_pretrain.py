@@ -46,6 +46,9 @@ def test_it_learns_its_corpus_and_loads_back(tmp_path: Path) -> None:
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.5
     ref = resolve(made)
     tokenizer, model = load_tokenizer(ref), load_causal(ref, torch.float32)
+    ids = torch.tensor([tokenizer(tiny.TEXTS[0])["input_ids"][:16]])
+    with torch.no_grad():
+        assert float(model(input_ids=ids, labels=ids).loss) < rows[0]["loss"] - 0.5, "what is saved has learned, too"
     assert model.config.vocab_size == len(tokenizer) == made.manifest.metrics["vocabulary"] <= 320
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in made.path.iterdir()}
 
