@@ -62,7 +62,8 @@ export function arrange(place, item, state, cards) {
   place.replaceChildren(...parts);
   place.className = `ar-answers ar-${state.way}`;
   keys.forEach((key) => describe(cards[key], key, keys, state));
-  focused?.focus({ preventScroll: true });
+  const now = focused?.dataset.strength ? place.querySelector(`[data-strength="${focused.dataset.strength}"]`) : focused; // the scale is made anew
+  now?.focus({ preventScroll: true });
 }
 
 function inOrder(keys, state, cards) {

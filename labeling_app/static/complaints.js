@@ -21,12 +21,13 @@ export function complainOf(page, text, error = null) {
 
 // Something to know that is no complaint, in the same place.
 export function tell(page, text) {
+  page.draftComplaint = false;
   page.alert.replaceChildren(make("p", { class: "ar-told" }, text));
 }
 
 function wayOn(page, error) {
   if (!error || error.code === "nothing-to-undo") return null;
-  if (error.code === "login") return make("a", { href: `/login?${new URLSearchParams({ project: page.slug })}` }, say("loginAgain"));
+  if (error.code === "login") return make("a", { href: page.slug ? `/login?${new URLSearchParams({ project: page.slug })}` : "/login" }, say("loginAgain"));
   if (GONE.includes(error.code) && page.item) return button(say("goOn"), () => { forget(page.item.lease); page.loadNext(); });
   return page.item ? null : button(say("again"), () => location.reload());
 }

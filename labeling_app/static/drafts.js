@@ -4,7 +4,7 @@ import { complain } from "./complaints.js";
 import * as server from "./server.js";
 
 const DRAFT_AFTER = 500; // milliseconds without a change
-const AGAIN_AFTER = 10_000; // and after the server did not take it
+export const AGAIN_AFTER = 10_000; // and after the server did not take it
 
 export function soon(page, after = DRAFT_AFTER) {
   clearTimeout(page.drafting);
@@ -14,10 +14,11 @@ export function soon(page, after = DRAFT_AFTER) {
 export async function keepDraft(page) {
   clearTimeout(page.drafting);
   const { item, state } = page;
-  if (!item || !begun(state) || said(state) === page.keptAs) return;
+  if (!item || !(begun(state) || page.drafted) || said(state) === page.keptAs) return;
   const now = said(state);
   const body = { version: 1, keys: page.keysOf, state };
   const text = JSON.stringify(body);
+  page.drafted = true; // what is taken back from now on is to be kept, too
   keepHere(item.lease, text);
   if (page.busy) return; // being submitted
   try {

@@ -39,6 +39,7 @@ export function draggable(place, drop) {
   }
 
   function follow() {
+    if (!place.isConnected) end(false); // another item has come
     if (!held) return;
     const speed = held.y < EDGE ? held.y - EDGE : held.y > innerHeight - EDGE ? held.y - innerHeight + EDGE : 0;
     const before = window.scrollY;

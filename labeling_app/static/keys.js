@@ -15,7 +15,7 @@ export function listen(page) {
   const act = actsOf(page);
   document.addEventListener("keydown", (event) => {
     if (!root.isConnected || event.altKey || composes(event)) return;
-    if (root.querySelector("dialog[open], .ar-dragging")) return;
+    if (event.target.closest("dialog") || root.querySelector("dialog[open], .ar-dragging")) return; // Ctrl+Enter has closed its dialog by now
     if (event.repeat && !event.key.startsWith("Arrow")) return;
     const meant = event.ctrlKey || event.metaKey;
     const types = event.target.closest(TYPES) && !event.target.matches("input[type=radio]");

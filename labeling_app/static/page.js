@@ -3,6 +3,7 @@
 // frame.js the bar around it · item.js an item · work.js what is done with its answers · keys.js by keys, drag.js by
 // hand · drafts.js keeping it · sending.js submit, skip, undo · complaints.js what went wrong · order.js the state
 
+import { fold } from "./cards.js";
 import { complain } from "./complaints.js";
 import { draftOf, keepDraft, said, soon } from "./drafts.js";
 import { button, make } from "./dom.js";
@@ -37,23 +38,28 @@ class Page {
     listen(this);
     document.addEventListener("visibilitychange", () => { if (document.hidden) keepDraft(this); });
     window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back: as it is now
+    window.addEventListener("resize", () => { if (this.item && !root.querySelector(".ar-dragging")) fold(this.main, this.cards); });
     setInterval(() => this.renew(), RENEW_EVERY);
     setInterval(() => { if (!document.hidden && this.item && this.state) this.state.seconds += 1; }, 1000);
   }
 
   async open() {
+    const asked = new URLSearchParams(location.search);
+    const wanted = this.slug = asked.get("project");
     try {
       this.who = await server.me();
       this.locale = setLanguage(this.who.locale || navigator.language);
-      const asked = new URLSearchParams(location.search);
-      const wanted = asked.get("project");
       this.slug = server.chosen(this.who.projects, wanted);
       if (asked.get("task") === "adjudicate" && this.who.role !== "annotator") this.task = "adjudicate";
       frame(this);
       if (this.slug) await this.loadNext(asked.get("item"));
-      else this.nothing(say("noProject"));
+      else {
+        this.emptiness = () => [say("noProject")];
+        this.nothing(...this.emptiness());
+      }
     } catch (error) {
       frame(this);
+      this.failed = error;
       complain(this, error);
     }
   }
@@ -63,27 +69,47 @@ class Page {
     frame(this);
     if (this.item) showItem(this);
     else if (this.emptiness) this.nothing(...this.emptiness());
+    else if (this.failed) complain(this, this.failed);
     await server.setLocale(this.locale).catch((error) => complain(this, error));
   }
 
   async turnTo(change) {
     await keepDraft(this);
-    Object.assign(this, change);
-    const deciding = this.task === "rank" ? {} : { task: this.task };
-    history.replaceState(null, "", `?${new URLSearchParams({ project: this.slug, ...deciding })}`); // a reload stays here
+    while (this.busy) await this.asked; // the answer is for what was chosen before
+    Object.assign(this, change, { item: null, state: null, emptiness: null });
+    this.stay();
     frame(this);
     await this.loadNext();
   }
 
+  // A reload stays here.
+  stay() {
+    const deciding = this.task === "rank" ? {} : { task: this.task };
+    history.replaceState(null, "", `?${new URLSearchParams({ project: this.slug, ...deciding })}`);
+  }
+
   // Show what the server answers; whether it did. One question at a time.
-  async load(ask) {
+  load(ask) {
     if (this.busy) return false;
     this.busy = true;
+    this.asked = this.show(ask);
+    return this.asked;
+  }
+
+  async show(ask) {
     clearTimeout(this.looking);
+    const { main } = this;
+    const at = document.activeElement;
+    main.inert = true; // what was done to it from now on would be lost, or done to the next
     try {
-      this.take(await ask());
+      const told = await ask();
+      main.inert = false;
+      this.take(told);
       return true;
     } catch (error) {
+      main.inert = false;
+      at?.focus?.({ preventScroll: true });
+      this.failed = error;
       complain(this, error);
       return false;
     } finally {
@@ -97,6 +123,8 @@ class Page {
 
   take(told) {
     this.alert.replaceChildren();
+    this.failed = null;
+    if (this.item) this.root.querySelector("dialog[open]")?.close(); // it was about that one
     this.item = told.item;
     if (!told.item) {
       this.state = null;
@@ -104,11 +132,18 @@ class Page {
       this.nothing(...why(told));
       return;
     }
+    if (told.item.task !== this.task) { // an undo has brought it
+      this.task = told.item.task;
+      this.stay();
+      frame(this);
+    }
     this.keysOf = told.item.answers.map((answer) => answer.key);
     this.warned = null;
     const draft = draftOf(told.item);
-    this.state = draft?.state ?? this.startOf(told.item);
-    const known = !draft?.here && !told.item.last; // else it is sent, so that another browser has it, too
+    const sent = !draft && !told.item.last && this.sent.get(told.item.lease); // before it was skipped
+    this.state = draft?.state ?? (sent || this.startOf(told.item));
+    this.drafted = draft !== null;
+    const known = !draft?.here && !told.item.last && !sent; // else it is sent, so that another browser has it, too
     this.keptAs = known ? said(this.state) : null;
     if (!known) soon(this);
     showItem(this);

@@ -68,25 +68,29 @@ class QualityPage {
     this.locale = setLanguage(this.locale === "en" ? "zh-CN" : "en");
     this.frame();
     if (this.found) this.show();
+    else if (this.failed) this.complain(this.failed);
     await server.setLocale(this.locale).catch((error) => this.complain(error));
   }
 
   async turnTo(slug) {
-    this.slug = slug;
+    Object.assign(this, { slug, found: null, failed: null });
     history.replaceState(null, "", `?${new URLSearchParams({ project: slug })}`);
     this.frame();
     await this.load();
   }
 
-  async load() {
-    if (!this.slug) return this.main.replaceChildren(make("p", { class: "ar-nothing" }, say("noProject")));
+  async load(slug = this.slug) {
+    if (!slug) return this.main.replaceChildren(make("p", { class: "ar-nothing" }, say("noProject")));
     this.says.textContent = say("computing");
     this.root.classList.add("ar-busy");
     try {
-      this.found = await server.quality(this.slug);
+      const found = await server.quality(slug);
+      if (slug !== this.slug) return null; // another was chosen meanwhile
+      this.found = found;
       this.alert.replaceChildren();
       this.show();
     } catch (error) {
+      if (slug !== this.slug) return null;
       this.says.textContent = "";
       this.complain(error);
     } finally {
@@ -97,6 +101,7 @@ class QualityPage {
 
   complain(error) {
     if (!(error instanceof server.Refused)) throw error;
+    this.failed = error;
     const way = error.code === "login" ? make("a", { href: "/login" }, say("login")) : "";
     this.alert.replaceChildren(make("p", {}, say(error.code), " ", way));
   }

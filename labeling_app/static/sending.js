@@ -3,7 +3,7 @@
 import { letterOf } from "./cards.js";
 import { complainOf, tell } from "./complaints.js";
 import { askSkip } from "./dialogs.js";
-import { forget, keepDraft } from "./drafts.js";
+import { AGAIN_AFTER, forget, keepDraft, soon } from "./drafts.js";
 import * as order from "./order.js";
 import * as server from "./server.js";
 import { say } from "./words.js";
@@ -14,6 +14,7 @@ const SLIP = 600; // milliseconds within which a second press is a slip of the f
 export async function submit(page) {
   if (!page.item || page.busy) return;
   const { state } = page;
+  if (state === page.came && performance.now() - page.went < SLIP) return; // a second press of the one before
   const ranks = order.ranksOf(state, page.keysOf);
   if (!ranks) {
     complainOf(page, say(state.way === "pair" ? "undecided" : "unplaced"));
@@ -27,15 +28,23 @@ export async function submit(page) {
     return;
   }
   if (page.warned && performance.now() - page.warned < SLIP) return;
-  const { strength, way, ratings, comment, edit, moves } = state;
+  const { strength, way, comment, edit, moves } = state;
+  const ratings = fitting(state.ratings, page.item);
   const sent = { ...headOf(page), ranks, ratings, comment, moves: Math.max(1, moves) };
   if (way === "pair" && strength) sent.strength = Math.abs(strength);
   if (edit) sent.edit = edit;
   await close(page, server.submit, sent);
 }
 
+// Ratings on what the item is still rated on: a draft may be older than the project's settings.
+function fitting(ratings, item) {
+  const fits = ([name, value]) => item.attributes.includes(name) && value <= item.rating_max;
+  return Object.fromEntries(Object.entries(ratings).map(([key, own]) => [key, Object.fromEntries(Object.entries(own).filter(fits))]));
+}
+
 // What a person may not have meant: nothing moved, or answers that no bucket holds.
 function doubtOf(state, keys) {
+  if (state.begun) return say("unfinished");
   if (!state.moves) return say("untouched");
   const left = state.way === "buckets" ? keys.filter((key) => state.buckets[key] === undefined) : [];
   return left.length ? say("left", { letters: left.map((key) => letterOf(keys, key)).join(", ") }) : null;
@@ -78,6 +87,9 @@ async function close(page, send, sent) {
     forget(item.lease);
     page.sent.set(item.lease, state);
     page.says.textContent = say("saved");
+    Object.assign(page, { came: page.state, went: performance.now() });
+  } else {
+    soon(page, AGAIN_AFTER);
   }
   page.root.classList.remove("ar-busy");
 }

@@ -1,6 +1,6 @@
 // What a person does with the answers of an item: each changes the state (order.js), draws it, and has a draft kept.
 
-import { arrange, letterOf, mark, preference, whereIs } from "./cards.js";
+import { arrange, fold, letterOf, mark, preference, whereIs } from "./cards.js";
 import { askEdit, askFlag, showDifferences } from "./dialogs.js";
 import { soon } from "./drafts.js";
 import * as order from "./order.js";
@@ -15,6 +15,7 @@ export function change(page, state, key = null) {
   page.warned = null;
   page.alert.replaceChildren();
   arrange(page.place, page.item, state, page.cards);
+  fold(page.main, page.cards); // a tie is narrower
   if (key) page.says.textContent = say("moved", { letter: letterOf(page.keysOf, key), place: whereIs(key, page.keysOf, state) });
   soon(page);
 }
@@ -85,10 +86,12 @@ export function look(page, key) {
 const textOf = (page, key) => page.item.answers.find((answer) => answer.key === key).text;
 
 export async function edit(page, key) {
+  const { item } = page;
   const edited = page.state.edit?.key === key;
   const begun = [page.state.begun, page.state.edit].find((one) => one?.key === key);
   const typed = (text) => { page.state.begun = { key, text }; soon(page); };
   const text = await askEdit(page.root, letterOf(page.keysOf, key), { before: begun?.text ?? textOf(page, key), edited, typed });
+  if (page.item !== item) return;
   if (text === null) { // Escape may be a slip: what was typed is there when the dialog is opened again
     change(page, { ...page.state });
     return;
@@ -96,7 +99,7 @@ export async function edit(page, key) {
   const left = edited ? null : page.state.edit;
   const same = text === "" || text === textOf(page, key);
   const now = text === undefined ? page.state.edit : same ? left : { key, text };
-  change(page, { ...page.state, edit: now, begun: null });
+  change(page, { ...page.state, edit: now, begun: page.state.begun?.key === key ? null : page.state.begun });
 }
 
 export async function flag(page, key) {

@@ -44,12 +44,13 @@ def test_enter_held_down_submits_once(screen: Show, served: Served) -> None:
 
 def test_a_double_click_submits_once(screen: Show, served: Served) -> None:
     page = screen(served.project(items(4)))
-    before = page.lease
+    before, sent = page.lease, []
+    page.page.on("request", lambda request: sent.append(request.url) if "/submit" in request.url else None)
     page.press("Shift+ArrowDown")
     page.page.locator(".ar-submit").click(click_count=3)
     page.next(before)
     page.page.wait_for_timeout(300)
-    assert len(served.saved(page.project)) == 1
+    assert (len(sent), len(served.saved(page.project))) == (1, 1)
 
 
 def test_undo_twice_goes_back_twice(screen: Show, served: Served) -> None:
