@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,43 @@ def finish_seal(partial: Path) -> Artifact:
     return read_artifact(final)
 
 
+def altered(folder: Path, files: Iterable[Mapping[str, Any]]) -> str:
+    """What a glance shows of a sealed artifact's files: the first that is gone, or of another size; empty if none is.
+
+    files: as the manifest lists them. Logs may be deleted.
+    """
+    for entry in files:
+        file = folder / str(entry["path"])
+        if _is_log(str(entry["path"])):
+            continue
+        if not file.is_file():
+            return f"`{entry['path']}` is gone"
+        if file.stat().st_size != entry["bytes"]:
+            return f"`{entry['path']}` is not as it was sealed"
+    return ""
+
+
+def check_whole(artifact: Artifact) -> None:
+    """Raises DataError unless an artifact holds, byte for byte, what was sealed: else what is made of it would name an
+    origin that it does not have. Reads every file."""
+    manifest = artifact.manifest
+    for entry in manifest.files:
+        file = artifact.path / entry.path
+        if not _is_log(entry.path) and (not file.is_file() or hash_file(file) != entry.sha256):
+            source = manifest.made_by == "source"
+            again = f"delete {artifact.path}, and run" if source else f"align run RECIPE --again {artifact.name}"
+            raise DataError(
+                f"`{entry.path}` of the artifact `{artifact.name}` is not as it was sealed",
+                where=str(file),
+                allowed="the file that its manifest lists, by SHA-256",
+                remedy=f"make it again: {again}",
+            )
+
+
+def _is_log(path: str) -> bool:
+    return path.startswith(LOGS + "/")
+
+
 def list_files(folder: Path) -> list[FileEntry]:
     """Every file below `folder`, sorted by path, with size and hash; not the manifest, nor what work continues from."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -159,7 +197,7 @@ def list_files(folder: Path) -> list[FileEntry]:
 
 def content_hash(files: list[FileEntry]) -> str:
     """One hash over what was made; files under `logs/` do not count."""
-    made = [[f.path, f.sha256] for f in files if not f.path.startswith(LOGS + "/")]
+    made = [[f.path, f.sha256] for f in files if not _is_log(f.path)]
     return hash_json(made)
 
 

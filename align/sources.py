@@ -12,7 +12,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from align.artifacts import FORMAT, LOGS, MANIFEST, Artifact, Manifest, hash_file, hash_json, read_artifact, seal
+from align.artifacts import (
+    FORMAT,
+    LOGS,
+    MANIFEST,
+    Artifact,
+    Manifest,
+    altered,
+    hash_file,
+    hash_json,
+    read_artifact,
+    seal,
+)
 from align.contract import DOCTOR, HELDOUT, TRAIN
 from align.data.checks import check_imported, counts, drop_broken, leakage, raise_on_errors, told
 from align.data.files import write_bytes, write_records
@@ -179,11 +190,12 @@ def check_sources(
 
 
 def sealed_as(folder: Path, key: str) -> Artifact | None:
-    """The artifact in `folder` if it is sealed under this key."""
+    """The artifact in `folder` if it is sealed under this key, and as it was."""
     if not (folder / MANIFEST).exists():
         return None
     artifact = read_artifact(folder)
-    return artifact if artifact.manifest.key == key else None
+    whole = not altered(folder, artifact.manifest.model_dump()["files"])
+    return artifact if artifact.manifest.key == key and whole else None
 
 
 def read_source(source: Source, folder: Path, seed: int, say: Callable[[str], None]) -> SourceSplit:

@@ -210,6 +210,34 @@ def test_a_touched_data_file_is_not(copy: World) -> None:
     assert to_do(copy) == []
 
 
+def test_what_is_gone_from_a_sealed_artifact_is_made_again(copy: World) -> None:
+    before = contents(copy.run)
+    (copy.run / "sft" / "model.safetensors").unlink()
+    with (copy.run / "prompts" / "heldout.jsonl").open("a") as out:
+        out.write("\n")
+    (copy.run / "dpo" / "logs" / "metrics.jsonl").unlink()  # nothing was made of it
+    found = states(copy)
+    assert found["sft"] == ("run", "`model.safetensors` is gone")
+    assert found["prompts"] == ("run", "`heldout.jsonl` is not as it was sealed")
+    assert ran(copy) == ["sft"]
+    assert contents(copy.run) == before
+
+
+def test_a_stage_reads_nothing_that_was_altered(copy: World) -> None:
+    """Its manifest would say that it came of what was sealed."""
+    file = copy.run / "answers" / "train.jsonl"
+    sealed = file.read_bytes()
+    file.write_bytes(sealed.replace(b"?", b"!", 1))  # a glance does not see it: the size is the same
+    assert file.read_bytes() != sealed and to_do(copy) == []
+    before = (copy.run / "rankings" / "manifest.json").read_bytes()
+    outcome = run(copy, "--again", "rankings")
+    assert outcome.code == 3, outcome.err
+    assert outcome.json["found"] == "`train.jsonl` of the artifact `answers` is not as it was sealed"
+    assert outcome.json["remedy"] == "make it again: align run RECIPE --again answers"
+    assert (copy.run / "rankings" / "manifest.json").read_bytes() == before
+    assert ran(copy, "--again", "answers", "--again", "rankings") == ["answers", "rankings"]
+
+
 def test_an_error_leaves_the_older_artifact(copy: World) -> None:
     before = (copy.run / "rankings" / "manifest.json").read_bytes()
     (copy.folder / "judge.py").write_text("def score(*given, **named):\n    return 'good'\n")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from align.artifacts import FORMAT, KEY_FILE, MANIFEST, hash_file, hash_json
+from align.artifacts import FORMAT, KEY_FILE, MANIFEST, altered, hash_file, hash_json
 from align.recipe.check import kind_of
 from align.recipe.load import Loaded
 from align.recipe.schema import Learning, Lora, Recipe, Source, StageBase
@@ -156,7 +156,8 @@ def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
     manifest = manifest_in(run_folder / wanted.name)
     same = manifest is not None and manifest.get("key") == wanted.key
     if manifest is not None and same and not again:
-        changed = _changed_inputs(run_folder, wanted, manifest)
+        changed = altered(run_folder / wanted.name, manifest.get("files", []))
+        changed = changed or _changed_inputs(run_folder, wanted, manifest)
         return ("run", changed) if changed else ("sealed", "")
     partial = run_folder / f"{wanted.name}.partial"
     if _key_of(partial) == wanted.key:
