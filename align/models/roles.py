@@ -18,7 +18,7 @@ from typing import Any
 from align.contract import Context
 from align.errors import ModelError
 from align.models.device import pick_device, pick_dtype
-from align.models.load import ModelRef, check_vocabulary, load_causal, load_merged, lora_config
+from align.models.load import ModelRef, check_targets, check_vocabulary, load_causal, load_merged, lora_config
 from align.recipe.schema import Lora
 
 
@@ -50,6 +50,7 @@ def trainable_policy(
     if ref.adapter is None:
         model = load_causal(ref, dtype)
         check_vocabulary(model, tokenizer, ref.base)
+        check_targets(model, lora, ref.base)
         return TrainablePolicy(model, lora_config(lora, "CAUSAL_LM"), f"new adapter, r {lora.r}")
     model = load_causal(ref, dtype, trainable=True)
     check_vocabulary(model, tokenizer, ref.base)

@@ -13,7 +13,15 @@ from align.data.comparisons import Comparison, comparisons
 from align.data.records import Message
 from align.evaluation.reward_accuracy import accuracy
 from align.models.device import pick_device, pick_dtype
-from align.models.load import ModelRef, check_vocabulary, load_merged, load_tokenizer, lora_config, resolve
+from align.models.load import (
+    ModelRef,
+    check_targets,
+    check_vocabulary,
+    load_merged,
+    load_tokenizer,
+    lora_config,
+    resolve,
+)
 from align.models.load import save_model as save
 from align.models.score import score_sequences
 from align.recipe.schema import Reward
@@ -31,6 +39,8 @@ def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metric
     lora = context.lora_of(settings)
     policy = load_merged(ref, pick_dtype(context.precision, pick_device()) if lora else torch.float32)
     check_vocabulary(policy, tokenizer, ref.base)
+    if lora:
+        check_targets(policy, lora, ref.base)
     own = {name: getattr(settings, name) for name in ("loss", "ties", "pairs", "heads", "margin_coef", "max_length")}
     trainer = RankingRewardTrainer(
         policy,

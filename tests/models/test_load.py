@@ -30,6 +30,11 @@ def source(folder: Path, runs: Path, **fields: str) -> load.ModelRef:
     return load.resolve(tiny.model_artifact(runs, folder, **fields))
 
 
+def tiny_ref(family: str) -> load.ModelRef:
+    base = str(tiny.tiny_folder(family))
+    return load.ModelRef(base=base, tokenizer=base)
+
+
 def adapter_of(family: str, to: Path, r: int = 4, hidden: int = tiny.HIDDEN) -> Path:
     """An adapter folder as PEFT saves it, its B matrices not zero."""
     from peft import get_peft_model
@@ -51,6 +56,27 @@ def test_a_source_without_chat_template(tmp_path: Path) -> None:
         load.load_tokenizer(source(folder, tmp_path / "1"))
     with pytest.raises(ModelError, match="no chat template 'plian'"):
         load.load_tokenizer(source(folder, tmp_path / "2", chat_template="plian"))
+
+
+@pytest.mark.parametrize("targets", [["q_prj"], ["q_proj", "q_prj"], "q_prj", "("])
+def test_lora_on_a_layer_that_is_not_there(targets: str | list[str]) -> None:
+    model = load.load_causal(tiny_ref("llama"), F32)
+    with pytest.raises(ModelError, match="the model has no layer") as caught:
+        load.check_targets(model, Lora(targets=targets), "tiny")
+    assert caught.value.allowed == "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert "did you mean `q_proj`?" in caught.value.found or targets == "("
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [("llama", "all-linear"), ("llama", ["q_proj", "v_proj"]), ("llama", r".*\.q_proj"), ("gpt2", ["attn.c_attn"])],
+)
+def test_lora_on_layers_that_are_there(family: str, targets: str | list[str]) -> None:
+    from peft import get_peft_model
+
+    model = load.load_causal(tiny_ref(family), F32)
+    load.check_targets(model, Lora(targets=targets), "tiny")
+    get_peft_model(model, load.lora_config(Lora(targets=targets), "CAUSAL_LM"))
 
 
 def test_a_source_without_pad_token_and_the_remedy_works(tmp_path: Path) -> None:
