@@ -393,6 +393,7 @@ class PPOTrainer(Trainer):  # type: ignore[misc]
             return
         only = {"selected_adapters": ["default"]} if self.model.adapters else {}
         self.model.policy.save_pretrained(out, **only)
+        (out / "README.md").unlink(missing_ok=True)  # PEFT's empty card
         self.processing_class.save_pretrained(out)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -320,7 +320,7 @@ def test_a_saved_policy_loads_as_any_model(how: str, tmp_path: Path) -> None:
     loaded = loader.from_pretrained(tmp_path / "saved")
     torch.testing.assert_close(worlds.distribution(loaded), worlds.distribution(trainer.model.policy))
     files = {p.name for p in (tmp_path / "saved").iterdir()}
-    assert "value" not in files and not any("value" in f for f in files)
+    assert "value" not in files and not any("value" in f for f in files) and "README.md" not in files
 
 
 # -- the value model's start --------------------------------------------------------------------------------------
