@@ -84,7 +84,7 @@ def _rewards(evaluation: Evaluation) -> Table:
         people = model.agreement
         if people and people.rate is not None and people.low is not None and people.high is not None:
             row = (percent(people.rate), interval(people.low, people.high), f"{people.comparisons:,}")
-            table.add_row(Text("  another annotator", "dim"), *row)
+            table.add_row(Text("  another annotator, on all pairs", "dim"), *row)
         if model.calibration:
             table.add_row(Text("  error of its confidence (ECE)", "dim"), percent(model.calibration.ece), "", "")
     return table

@@ -82,7 +82,7 @@ def test_page_and_terminal_show_it(folder: RunFolder) -> None:
     fill(folder, evaluation)
     words = Page(render(read_run(folder.path))).words
     for said in (
-        "another annotator 82.0 % 78.0–86.0 %",
+        "another annotator, on all pairs 82.0 % 78.0–86.0 %",
         "Share right, by confidence",
         "Confidence Right Pairs 80.0 % 60.0 % 200",
         "By difference in length Right 95 % interval Pairs about equal 62.5 % 50.0–75.0 % 1,234",
@@ -90,5 +90,5 @@ def test_page_and_terminal_show_it(folder: RunFolder) -> None:
     ):
         assert said in words, said
     text = printed(folder)
-    assert row(text, "another annotator")[2:] == ["82.0", "%", "78.0–86.0", "%", "1,100"]
+    assert row(text, "another annotator, on all pairs")[-5:] == ["82.0", "%", "78.0–86.0", "%", "1,100"]
     assert row(text, "error of its confidence")[-2:] == ["20.0", "%"]
