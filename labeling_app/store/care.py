@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session, aliased
 
 from align.errors import AlignError, DataError, SystemLimit, unreadable
 from labeling_app.retyped import typed
-from labeling_app.store.database import WRITER_LOCK, Store, open_store, place_of, told, url_of
+from labeling_app.store.database import WRITER_LOCK, Store, no_database, open_store, place_of, told, url_of
 from labeling_app.store.events import broken_link
 from labeling_app.store.models import APPEND_ONLY, Event, Item, Lease, RankingRow
 
@@ -40,20 +41,24 @@ def backup(store: Store, path: Path) -> Path:
     """A copy of the database as of now in a new file. Raises SystemLimit if it exists already or cannot be written."""
     if path.exists():
         raise SystemLimit("there is a file of this name already", where=str(path), remedy="name another one")
+    if not any(place.exists() and not place.is_dir() for place in path.parents) and not path.parent.is_dir():
+        remedy = f"make it, and try again: mkdir -p {shlex.quote(str(path.parent))}"
+        raise SystemLimit("the backup's folder is not there", where=str(path), remedy=remedy)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL, 0o600))  # names and password hashes are nobody else's
         if store.on_sqlite:
             _sqlite_copy(store, temporary)
         else:
             _dump(temporary, store.engine.url)
-        temporary.chmod(0o600)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
+        why = getattr(error, "strerror", None) or str(error)
         raise SystemLimit(
-            f"the backup cannot be written: {error.strerror}", where=str(path), remedy="write it somewhere else"
+            f"the backup cannot be written: {why}", where=str(path), remedy="write it somewhere else"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        _drop(temporary)
     return path
 
 
@@ -77,6 +82,8 @@ def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[St
         kept = _restore_server(backup_file, url, there)
         return open_store(where, create=False), kept
     path = Path(url.database or "")
+    if path.is_dir():
+        raise no_database(str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,11 +93,20 @@ def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[St
         kept = _set_aside(path) if path.exists() else None
         os.replace(temporary, path)
     except OSError as error:
-        raise SystemLimit(f"the backup cannot be restored: {error.strerror}", where=str(path)) from None
+        raise SystemLimit(
+            f"the backup cannot be restored: {error.strerror}",
+            where=str(path),
+            remedy="restore it elsewhere: --db FILE",
+        ) from None
     finally:
         for suffix in ("", "-wal", "-shm"):
-            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+            _drop(temporary.with_name(temporary.name + suffix))
     return open_store(path, create=False), kept
+
+
+def _drop(file: Path) -> None:
+    with suppress(OSError):  # as where its folder is none
+        file.unlink()
 
 
 def verify(store: Store) -> Verified:

@@ -227,7 +227,7 @@ def _prepare_file(url: URL, create: bool) -> None:
         # What is in the file is SQLite's to look at: closing it here would drop the locks of every other connection
         # of this process (sqlite.org/howtocorrupt.html, 2.2).
         if path.is_dir():
-            raise _no_database(str(path))
+            raise no_database(str(path))
         return
     if not create:
         raise DataError(
@@ -323,7 +323,7 @@ def _explained(error: DBAPIError, place: str) -> Exception:
     said = str(error.orig)
     low = said.lower()
     if "not a database" in low:
-        return _no_database(place)
+        return no_database(place)
     if "malformed" in low:
         remedy = f"restore a backup: {restoring(url_of(place))}"
         return DataError("the label database is damaged", where=place, allowed=said, remedy=remedy)
@@ -358,8 +358,12 @@ def _filled(remedy: str, place: str) -> str:
     )
 
 
-def _no_database(place: str) -> DataError:
-    remedy = f"name another file with --db, or restore a backup: {restoring(url_of(place))}"
+def no_database(place: str) -> DataError:
+    """What is said of a folder, or of a file that is something else."""
+    if Path(place).is_dir():
+        remedy = f"name a file: --db {shlex.quote(str(Path(place) / 'labels.db'))}"
+        return DataError("this is no label database, it is a folder", where=place, remedy=remedy)
+    remedy = f"name another file with --db; if it was one, restore a backup: {restoring(url_of(place))}"
     return DataError("this is no label database", where=place, remedy=remedy)
 
 

@@ -203,6 +203,33 @@ def test_a_backup_that_is_none_takes_nothings_place(store: Store, tmp_path: Path
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("file", "said", "remedy"),
+    [
+        ("gone/x.db", "folder is not there", "mkdir -p {}/gone"),
+        ("/proc/x.db", "cannot be written", "somewhere else"),
+        ("file/x.db", "cannot be written", "somewhere else"),
+    ],
+)
+def test_a_place_that_takes_no_backup(either: Store, tmp_path: Path, file: str, said: str, remedy: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemLimit, match=said) as caught:
+        backup(either, tmp_path / file)
+    assert caught.value.where == str(tmp_path / file) and remedy.format(tmp_path) in caught.value.remedy
+
+
+def test_a_folder_is_no_place_for_a_database(store: Store, tmp_path: Path) -> None:
+    copy = backup(store, tmp_path / "copy.db")
+    with pytest.raises(SystemLimit, match="cannot be restored"):
+        restore(copy, str(copy / "labels.db"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="it is a folder") as caught:
+        restore(copy, str(tmp_path / "folder"), replace=True)
+    db = caught.value.remedy.partition("--db ")[2]
+    restore(copy, db)[0].close()
+    assert verify(open_store(db, create=False)).faults == ()
+
+
 def test_a_backup_replaces_no_file(store: Store, tmp_path: Path) -> None:
     (tmp_path / "x.db").touch()
     with pytest.raises(AlignError, match="a file of this name"):
