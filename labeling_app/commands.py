@@ -187,16 +187,24 @@ def verify(db: Database = "", as_json: AsJson = False) -> None:
 
 @users.command("list")
 def list_(db: Database = "", as_json: AsJson = False) -> None:
-    """Show every account with its role and pseudonym."""
+    """Show every account with its role, pseudonym and OpenID e-mail."""
+    from labeling_app.identities import emails
     from labeling_app.people import people
+    from labeling_app.retyped import typed
 
     with opened(db) as store:
-        found = people(store)
+        found, add_one = people(store), typed("labels", "users", "add", "NAME", db=store.option)
+        with store.read() as session:
+            oidc = emails(session)
     if as_json:
-        print_json({"users": [{**vars(person)} for person in found]})
+        print_json({"users": [{**vars(person), "oidc": oidc.get(person.id)} for person in found]})
         return
     for person in found:
-        typer.echo(f"{person.name:<24}{person.role:<12}{person.pseudonym}{'' if person.active else '  inactive'}")
+        email = f"  {oidc[person.id]}" if person.id in oidc else ""
+        inactive = "" if person.active else "  inactive"
+        typer.echo(f"{person.name:<23} {person.role:<11} {person.pseudonym}{email}{inactive}")
+    if not found:
+        typer.echo(f"nobody has an account; make one: {add_one}")
 
 
 @users.command()
@@ -240,6 +248,8 @@ def change(
             change_email(store, name, oidc)
         person = change_person(store, name, role=wanted, active=active, password=new)
     typer.echo(f"{person.name} is {person.role}{'' if person.active else ', and may not log in'}")
+    if oidc is not None:
+        typer.echo(f"logs in at the provider as {oidc}" if oidc else "no login at the provider leads to this account")
 
 
 @users.command()
@@ -274,7 +284,12 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
     from align.errors import RecipeError
 
     if value not in allowed:
-        raise RecipeError(f"`{value}` is unknown{near(value, allowed)}", where=option, allowed=", ".join(allowed))
+        raise RecipeError(
+            f"`{value}` is unknown{near(value, allowed)}",
+            where=option,
+            allowed=", ".join(allowed),
+            remedy=f"name one of those: {option} {allowed[0]}",
+        )
     return value
 
 

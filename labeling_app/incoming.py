@@ -30,6 +30,8 @@ from labeling_app.store.events import record_event
 BATCH = 500
 """Records saved in one transaction."""
 KINDS = ("prompts", "answers", "rankings")
+ANSWERS_ROW = '"answers": [{"id": "a", "text": "..."}, {"id": "b", "text": "..."}]'
+"""What people can rank, as a row has it."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +200,19 @@ def _source(path: Path, kind: str, split: str, options: Options) -> Source:
 
 def _kind_of(path: Path) -> str:
     line, row = next(iter(read_rows(path)))
+    place = Place(str(path), line)
     try:
-        return detect_kind(row, Place(str(path), line))
+        kind = detect_kind(row, place)
     except DataError as error:
         raise DataError(
             error.found, where=error.where, allowed=", ".join(KINDS), remedy="say it: --kind KIND"
         ) from None
+    for name in row.keys() - Prompt.model_fields.keys() if kind == "prompts" else ():
+        if isinstance(row[name], list) and len(row[name]) > 1:  # such as `responses`
+            found = f"`{name}` is a list of {len(row[name])}, and answers stand in `answers`"
+            remedy = "write it so; if these are prompts without answers: --kind prompts"
+            raise fault(place, found, field=name, allowed=ANSWERS_ROW, remedy=remedy)
+    return kind
 
 
 def _check_shape(path: Path, again: str) -> None:
@@ -291,7 +300,11 @@ def _check_row(place: Place, record: Labelable, seen: dict[str, int]) -> None:
 
 
 def _check_ranking(place: Place, record: Ranking) -> None:
-    """Raises DataError for what an export or a page of figures would stumble over."""
+    """Raises DataError for what compares nothing, or an export or a page of figures would stumble over."""
+    ranked = sum(rank is not None for rank in record.ranks)
+    if ranked < 2:
+        found = f"{ranked or 'none'} of {len(record.ranks)} answers has a rank, and a ranking compares two or more"
+        raise fault(place, found, field="ranks", allowed=f"ranks of two or more; for people to rank: {ANSWERS_ROW}")
     for name in ("seconds", "margin"):
         value = getattr(record, name)
         if value is not None and not (math.isfinite(value) and value >= 0):

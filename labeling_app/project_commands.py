@@ -134,8 +134,12 @@ def _markdown(path: Path) -> str:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
         raise DataError(
-            f"the guidelines cannot be read: {error}", where=str(path), allowed="Markdown in UTF-8"
+            f"the guidelines cannot be read: {why}",
+            where=str(path),
+            allowed="a Markdown file in UTF-8",
+            remedy="name another: --guidelines FILE",
         ) from None
     if not text.strip() or "\x00" in text:
         found = "the guidelines hold NUL characters" if text.strip() else "the guidelines are empty"

@@ -78,7 +78,12 @@ def make_project(store: Store, slug: str, *, guidelines: str = "", seed: int = 0
     settings: fields of Settings. Raises RecipeError if one does not fit, or the name is empty or too long.
     """
     if not 0 < len(slug) <= 100 or slug != slug.strip() or not slug.isprintable():
-        raise RecipeError(f"`{slug}` is no name for a project", allowed="1 to 100 printable characters")
+        raise RecipeError(
+            f"`{slug}` is no name for a project",
+            where="--project",
+            allowed="1 to 100 printable characters, no space around them",
+            remedy="name one: --project NAME",
+        )
     with store.write() as session:
         row = session.execute(_NAMED, {"slug": slug}).scalar()
         if row is None:

@@ -77,6 +77,10 @@ class Imported:
             parts += [f"{counted(self.corrected, 'test question')} corrected"]
         parts += [f"{self.there} there already"]
         told = [f"{project}: {'; '.join(parts)}"]
+        if self.kind == "prompts" and self.items:
+            told.append(
+                f"{counted(self.items, 'prompt')} waiting for answers: import a file with the same prompts and answers"
+            )
         if self.filled:
             told.append(f"answers added to {counted(self.filled, 'prompt')} that waited")
         if self.equal:

@@ -7,6 +7,7 @@ accounts, and the address it is reached at, because cookies and the guard agains
 from __future__ import annotations
 
 import ipaddress
+import json
 import shlex
 import socket
 import webbrowser
@@ -106,14 +107,19 @@ def label(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
 ) -> None:
     """Rank answers in a browser: of a run, an answers artifact or a file."""
+    from align.errors import RecipeError
     from labeling_app.oidc.settings import settings_of
-    from labeling_app.projects import project_id
+    from labeling_app.projects import change_project, project_id
     from labeling_app.store.database import default_place, open_store
 
+    if overlap and target is None and not project:
+        raise RecipeError("an overlap is a project's", where="--overlap", remedy="name one: --project NAME")
     address = Address(host, port, tuple(map(checked_origin, origin or ())), accounts)
     oidc = settings_of(oidc_issuer, oidc_client, oidc_secret_file, oidc_name)
     checked = None
     if target is not None:
+        if not project:
+            check_waits(target)
         project, checked = looked_at(target, project, overlap, db)
     store = open_store(db or default_place(), create=checked is not None)  # without a RUN, an empty one helps nobody
     try:
@@ -123,6 +129,8 @@ def label(
         app = build(store, address, oidc)  # before an import, which may take long and all be for nothing
         if checked is not None:
             take_in(store, project, checked, overlap)
+        elif overlap:
+            change_project(store, project, overlap=overlap)
         if oidc:
             told_of(oidc)
         page = f"{address.reached_at()[0]}/app" + (f"?{urlencode({'project': project})}" if project else "")
@@ -196,12 +204,32 @@ def take_in(store: Store, project: str, checked: Checked, overlap: int | None) -
         typer.echo(line)
 
 
+def check_waits(run: Path) -> None:
+    """Raises RecipeError for a run that waits for people: what they rank in another project, it never sees."""
+    from align.artifacts import WAITING
+    from align.errors import RecipeError
+
+    for file in sorted(run.glob(f"*/{WAITING}")):
+        try:
+            waiting = json.loads(file.read_text("utf-8"))
+            project, command = str(waiting["project"]), str(waiting["command"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # the run went on meanwhile
+        raise RecipeError(
+            f"this run waits for people to rank in its own project, {project}",
+            where=str(run),
+            allowed="another project, if it is named with --project: the run does not see what is ranked there",
+            remedy=f"open that one: {command}",
+        )
+
+
 def answers_of(target: Path) -> Path:
     """The answers artifact of a run, or the artifact or file itself. Raises DataError if a run has none, or several."""
     from align.artifacts import MANIFEST
     from align.data.fields import near
     from align.errors import DataError
     from labeling_app.incoming import answers_in
+    from labeling_app.retyped import typed
 
     if not target.exists():
         beside = [str(path) for path in target.parent.iterdir()] if target.parent.is_dir() else []
@@ -210,11 +238,26 @@ def answers_of(target: Path) -> Path:
             f"look what is there: ls {shlex.quote(str(target.parent))}" if beside else "make a run: align run RECIPE"
         )
         raise DataError(found, where=str(target), allowed="a run, an artifact or a file", remedy=remedy)
+    if target.is_file() and target.suffix in (".yaml", ".yml"):
+        raise DataError(
+            "this is a recipe; the answers are in its run",
+            where=str(target),
+            allowed="a run, an artifact or a file",
+            remedy=f"{typed('run', str(target))}, then: align label runs/NAME",
+        )
     if target.is_file() or (target / MANIFEST).exists():
         return target
     answers = answers_in(target)
     if len(answers) == 1:
         return answers[0]
+    runs = sorted({path.parent.parent for path in target.glob(f"*/*/{MANIFEST}") if answers_in(path.parent.parent)})
+    if runs and not answers:
+        raise DataError(
+            "this is a folder of runs",
+            where=str(target),
+            allowed=", ".join(path.name for path in runs),
+            remedy=f"name one: {typed('label', str(runs[0]))}",
+        )
     raise DataError(
         f"this run has {len(answers)} stages with answers" if answers else "this run has no sampled answers yet",
         where=str(target),

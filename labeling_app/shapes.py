@@ -201,7 +201,10 @@ def read_csv(path: Path) -> Read:
             reader = csv.DictReader(source, strict=True)
             if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
                 found = f"the columns are {', '.join(reader.fieldnames or ()) or 'missing'}"
-                raise DataError(found, where=f"{path}:1", allowed=", ".join(CSV_COLUMNS))
+                missing = [name for name in CSV_COLUMNS if name not in (reader.fieldnames or ())]
+                found += f"; missing: {', '.join(missing)}" if missing and reader.fieldnames else ""
+                remedy = "name the columns so, in this order; cells may be empty where nothing is known"
+                raise DataError(found, where=f"{path}:1", allowed=", ".join(CSV_COLUMNS), remedy=remedy)
             lined = ((reader.line_num, _plain(row, f"{path}:{reader.line_num}")) for row in reader)
             for _, group in groupby(lined, key=lambda pair: pair[1]["ranking"]):
                 rows = list(group)

@@ -111,6 +111,10 @@ def test_a_run_waits_and_goes_on(asked: Asked) -> None:
         f"the page:   {page}",
         f"then:       align run {asked.recipe} --runs {asked.run.parent}",
     ]
+    other = call("label", asked.run)
+    assert other.code == 2 and "waits for people to rank in its own project, asked/rankings" in other.err
+    assert f"do:      open that one: {lines[2].partition(':  ')[2]}" in other.err
+
     asked.rank("ann", 5)
     again = asked.align("run", "--json")
     assert (again.code, again.json["ran"], list(again.json["artifacts"])) == (7, [], ["answers"])

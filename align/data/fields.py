@@ -121,6 +121,13 @@ _LISTS = {
     "tags": 'a list of texts: ["...", ...]',
 }
 """What each list holds."""
+_OBJECTS = {
+    **dict.fromkeys(
+        ("prompt", "messages", "chosen", "rejected", "completion"), 'an object: {"role": "user", "content": "..."}'
+    ),
+    "answers": 'an object: {"id": "...", "text": "..."}',
+}
+"""What each entry of those lists is."""
 _WANTED = {
     "string_type": "text",
     "string_unicode": "text that is valid Unicode",
@@ -155,6 +162,8 @@ def _explain(kind: str, error: dict[str, Any], place: Place) -> DataError:
         found, allowed = f"`{field}` is {show(value)}", _WANTED.get(code, error["msg"])
         if code == "list_type":
             allowed = _LISTS.get(field, allowed)
+        elif code == "model_type" and len(loc) == 2:
+            allowed = _OBJECTS.get(str(loc[0]), allowed)
     return fault(place, found, field=field, allowed=allowed)
 
 

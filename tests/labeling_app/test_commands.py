@@ -102,12 +102,23 @@ def test_accounts_of_an_openid_provider(db: Path) -> None:
     added = call("labels", "users", "add", "Zoe", "--oidc", "Zoe@Example.org", "--db", db)
     assert (added.code, added.out[:17]) == (0, "zoe is annotator,")
     assert call("labels", "users", "add", "yan", "--oidc", "yan@example.org", "--db", db).code == 0
+    listed = call("labels", "users", "list", "--db", db)
+    assert "  zoe@example.org\n" in listed.out and "  yan@example.org\n" in listed.out
+    changed = call("labels", "users", "change", "yan", "--oidc", "why@example.org", "--db", db)
+    assert changed.out.endswith("logs in at the provider as why@example.org\n")
     taken = call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db)
     assert taken.code == 1 and "is the e-mail of zoe already" in taken.err
     remedy = taken.err.partition("take it from them first: align ")[2].strip()
     assert remedy == f"labels users change zoe --oidc '' --db {db}"
     assert call(*shlex.split(remedy)).code == 0
     assert call("labels", "users", "change", "yan", "--oidc", "zoe@example.org", "--db", db).code == 0
+
+
+def test_nobody_has_an_account_yet(tmp_path: Path) -> None:
+    file, db = write(tmp_path / "a.jsonl", [answers_row(0)]), tmp_path / "l.db"
+    assert call("labels", "import", file, "--project", "p", "--db", db).code == 0
+    listed = call("labels", "users", "list", "--db", db)
+    assert listed.out == f"nobody has an account; make one: align labels users add NAME --db {db}\n"
 
 
 def test_a_password_without_a_terminal(tmp_path: Path) -> None:
@@ -134,6 +145,9 @@ def test_a_password_without_a_terminal(tmp_path: Path) -> None:
         (["users", "change", "nobody", "--oidc", "x@y", "--db", "l.db"], 1, "nobody called nobody"),
         (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "cannot be read: No such file"),
         (["users", "add", "x", "--password-file", "gone", "--db", "l.db"], 2, "do:      name another: --password-file"),
+        (["import", "rankings.jsonl", "--project", "", "--db", "l.db"], 2, "do:      name one: --project NAME"),
+        (["projects", "set", "p", "--guidelines", "gone.md", "--db", "l.db"], 3, "cannot be read: No such file"),
+        (["projects", "list", "--db", "."], 3, "do:      name a file: --db /"),
         (["users", "invite", "--origin", "labels.example.org", "--db", "l.db"], 2, "is no origin"),
         (["verify", "--db", "mysql://x/y"], 2, "no support for mysql"),
     ],

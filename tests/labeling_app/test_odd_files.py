@@ -16,6 +16,7 @@ from labeling_app.outgoing import Filter, export
 from labeling_app.projects import ProjectInfo, make_project
 from labeling_app.quality import quality_of
 from labeling_app.saving import Imported, InShape, Options
+from labeling_app.shapes import CSV_COLUMNS
 from labeling_app.store.database import Store
 from tests.labeling_app.world import answers_row, made, person, ranked, write
 
@@ -98,6 +99,13 @@ def test_a_csv_row_with_other_cells_than_columns(store: Store, tmp_path: Path, c
     assert caught.value.where == f"{tmp_path / 'in.csv'}:2"
 
 
+def test_a_csv_without_a_column(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(",".join(name for name in CSV_COLUMNS if name not in ("rank", "time")) + "\n")
+    with pytest.raises(DataError, match="; missing: rank, time") as caught:
+        import_labels(store, make_project(store, "p"), tmp_path / "in.csv", Options(shape="csv"))
+    assert "name the columns so" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("seconds", -1.0), ("margin", -2.0), ("edit", {"text": "t"}), ("edit", {"answer": "no such", "text": "t"})],
@@ -107,6 +115,31 @@ def test_a_ranking_that_exports_and_figures_stumble_over(store: Store, tmp_path:
     with pytest.raises(DataError) as caught:
         import_labels(store, make_project(store, "p"), write(tmp_path / "r.jsonl", [row]))
     assert caught.value.where.endswith(f"r.jsonl:1, field {field}")
+
+
+@pytest.mark.parametrize("ranks", [[None] * 4, [1, None, None, None]])
+def test_a_ranking_that_compares_nothing(store: Store, tmp_path: Path, ranks: list[int | None]) -> None:
+    row = answers_row(0) | {"ranks": ranks, "annotator": "ann"}
+    with pytest.raises(DataError, match="a ranking compares two or more") as caught:
+        import_labels(store, make_project(store, "p"), write(tmp_path / "r.jsonl", [row]))
+    assert caught.value.where.endswith("r.jsonl:1, field ranks")
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [("responses", "`responses` is a list of 4, and answers stand in `answers`"),
+     ("completions", "none of 4 answers has a rank")],
+)  # fmt: skip
+def test_answers_under_another_name(store: Store, tmp_path: Path, field: str, said: str) -> None:
+    row = answers_row(0)
+    row[field] = row.pop("answers")
+    file, project = write(tmp_path / "a.jsonl", [row]), make_project(store, "p")
+    with pytest.raises(DataError, match=said) as caught:
+        import_labels(store, project, file)
+    assert '"answers": [{"id": "a", "text"' in caught.value.allowed
+    assert import_labels(store, project, file, Options(kind="prompts")).lines("p")[1:] == [
+        "1 prompt waiting for answers: import a file with the same prompts and answers"
+    ]
 
 
 def test_nobody_is_biased_by_places_that_nobody_knows(store: Store, tmp_path: Path) -> None:

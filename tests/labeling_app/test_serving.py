@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -11,15 +12,17 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from align.errors import RecipeError, SystemLimit
+from align.errors import DataError, RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
 from labeling_app.pages import ARENAS, serve
 from labeling_app.people import create_person, local_person
-from labeling_app.serving import Address, build, check_port, checked_origin, told_of, who_labels
+from labeling_app.serving import Address, answers_of, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
+from tests.browser.served import free_port
+from tests.conftest import Finished
 from tests.labeling_app.openid import OpenId, listening
 from tests.labeling_app.world import answers_row, write
-from tests.runs import ROOT, call, environment
+from tests.runs import ROOT, call, command, environment
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,30 @@ def test_a_port_that_is_taken_is_noticed_before_the_import(tmp_path: Path) -> No
         outcome = call("label", file, "--db", db, "--port", str(taken.getsockname()[1]))
     assert outcome.code == 6 and "the port cannot be used" in outcome.err
     assert (outcome.out, call("labels", "projects", "list", "--db", db).out) == ("", "")
+
+
+def test_an_overlap_is_of_a_project(tmp_path: Path) -> None:
+    file, db = write(tmp_path / "a.jsonl", [answers_row(0)]), tmp_path / "l.db"
+    assert call("labels", "import", file, "--project", "p", "--db", db).code == 0
+    nobodys = call("label", "--overlap", "3", "--db", db)
+    assert nobodys.code == 2 and "do:      name one: --project NAME" in nobodys.err
+    words = ["label", "--project", "p", "--overlap", "3", "--db", str(db), "--port", str(free_port())]
+    app = subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
+    assert app.stdout is not None
+    while "stop with Ctrl-C" not in (line := app.stdout.readline()):
+        assert line, "it did not start"
+    app.send_signal(signal.SIGINT)
+    app.communicate()
+    assert "overlap 3;" in call("labels", "projects", "list", "--db", db).out
+
+
+def test_the_folder_above_a_run_and_a_recipe_name_the_run(finished: Finished) -> None:
+    with pytest.raises(DataError, match="this is a folder of runs") as caught:
+        answers_of(finished.runs)
+    assert caught.value.remedy == f"name one: align label {finished.run}"
+    with pytest.raises(DataError, match="the answers are in its run") as caught:
+        answers_of(finished.recipe)
+    assert f"align run {finished.recipe}" in caught.value.remedy
 
 
 def test_who_labels_is_said_as_it_is(store: Store) -> None:
