@@ -25,7 +25,12 @@ def expect(session: Session, store: Store, person_id: int, email: str) -> None:
     Raises Refused if this is no e-mail, or expected for someone else.
     """
     if not _EMAIL.fullmatch(email.strip()):
-        raise Refused("bad-text", f"`{email[:80]}` is no e-mail", allowed="such as ann@example.org")
+        raise Refused(
+            "bad-text",
+            f"`{email[:80]}` is no e-mail",
+            allowed="such as ann@example.org",
+            remedy="name one: --oidc EMAIL",
+        )
     email = spelled(email)
     other = session.execute(
         select(PersonRow.name)

@@ -124,7 +124,9 @@ def _share(option: str, word: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise RecipeError(f"`{word}` is no share", where=option, allowed="a number from 0 to 1, or none")
+        raise RecipeError(
+            f"`{word}` is no share", where=option, allowed="a number from 0 to 1, or none", remedy=f"{option} 0.5"
+        )
     return value
 
 
@@ -143,5 +145,6 @@ def _markdown(path: Path) -> str:
         ) from None
     if not text.strip() or "\x00" in text:
         found = "the guidelines hold NUL characters" if text.strip() else "the guidelines are empty"
-        raise DataError(found, where=str(path), allowed="Markdown in UTF-8")
+        remedy = "write down what annotators are to look at"
+        raise DataError(found, where=str(path), allowed="Markdown in UTF-8", remedy=remedy)
     return text

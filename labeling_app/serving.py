@@ -156,6 +156,7 @@ def checked_origin(origin: str) -> str:
         f"`{origin}` is no origin",
         where="--origin",
         allowed="http or https, host and port, without a path: https://labels.example.org, http://10.0.0.5:7860",
+        remedy="write it as browsers show it: --origin https://HOST",
     )
 
 

@@ -216,7 +216,7 @@ def read_csv(path: Path) -> Read:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the file is no CSV in UTF-8: {error}", where=str(path), remedy="save it as UTF-8") from None
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path)) from None
+        raise DataError(f"the file cannot be read: {error.strerror}", where=str(path), remedy="name another") from None
 
 
 def read_shape(path: Path, shape: str) -> Read:

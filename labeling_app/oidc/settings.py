@@ -32,10 +32,12 @@ def settings_of(issuer: str, client: str, secret_file: Path | None, name: str) -
     """
     if not issuer:
         if client or secret_file or name:
-            raise RecipeError("a login by OpenID Connect needs an issuer", where="--oidc-issuer", allowed=_ISSUER)
+            raise RecipeError(
+                "a login by OpenID Connect needs an issuer", where="--oidc-issuer", allowed=_ISSUER, remedy=_NAME
+            )
         return None
     if not safe(issuer) or urlsplit(issuer).query or urlsplit(issuer).fragment:
-        raise RecipeError(f"`{issuer}` is no issuer", where="--oidc-issuer", allowed=_ISSUER)
+        raise RecipeError(f"`{issuer}` is no issuer", where="--oidc-issuer", allowed=_ISSUER, remedy=_NAME)
     if not client:
         remedy = "register this app with the provider; its redirect URI ends in /login/oidc/callback"
         raise RecipeError("the client id is missing", where="--oidc-client", remedy=remedy)
@@ -55,6 +57,7 @@ def safe(url: object) -> bool:
 
 
 _ISSUER = "the provider's https address, such as https://login.example.org/realms/team"
+_NAME = "name it: --oidc-issuer https://...; or leave out the options of OpenID Connect"
 
 
 def _here(host: str | None) -> bool:
@@ -64,15 +67,20 @@ def _here(host: str | None) -> bool:
         return host == "localhost"
 
 
+_KEEP = f"write it into a file, and name that: --oidc-secret-file FILE; or set {SECRET}"
+
+
 def _secret(file: Path | None) -> str:
     try:
         secret = file.read_text("utf-8").strip() if file else os.environ.get(SECRET, "").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the client's secret cannot be read: {error}", where=str(file)) from None
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise RecipeError(f"the client's secret cannot be read: {why}", where=str(file), remedy=_KEEP) from None
     if not secret:
         raise RecipeError(
             "the client's secret is missing",
             where=str(file) if file else "--oidc-secret-file",
             allowed=f"a file with nothing else in it, or {SECRET} in the environment",
+            remedy=_KEEP,
         )
     return secret

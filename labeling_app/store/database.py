@@ -126,13 +126,18 @@ def url_of(where: str | Path) -> URL:
     if "://" not in str(where):
         return URL.create("sqlite", database=str(Path(where).expanduser().absolute()))
     allowed = "a path to a SQLite file, or postgresql://USER@HOST/DATABASE"
+    remedy = "name one of these: --db, ALIGN_LABELS, or labels: in a recipe"
     try:
         url = make_url(str(where))
     except (ArgumentError, ValueError):
         shown = re.sub("://.*@", "://***@", str(where))  # whatever stands there may be a password
-        raise RecipeError("the database URL cannot be understood", where=shown, allowed=allowed) from None
+        raise RecipeError(
+            "the database URL cannot be understood", where=shown, allowed=allowed, remedy=remedy
+        ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise RecipeError(f"there is no support for {url.drivername}", where=place_of(url), allowed=allowed)
+        raise RecipeError(
+            f"there is no support for {url.drivername}", where=place_of(url), allowed=allowed, remedy=remedy
+        )
     return url.set(drivername="postgresql+psycopg") if url.get_backend_name() == "postgresql" else url
 
 
