@@ -82,7 +82,11 @@ def base_of_adapter(adapter: Path) -> str:
     config = adapter / "adapter_config.json"
     name = json.loads(config.read_text("utf-8")).get("base_model_name_or_path")
     if not name:
-        raise ModelError("the adapter does not say which base it belongs to", where=f"{config} base_model_name_or_path")
+        raise ModelError(
+            "the adapter does not say which base it belongs to",
+            where=f"{config} base_model_name_or_path",
+            remedy="write the base's folder or hub id there",
+        )
     path = _absolute(name, adapter)
     if (name.startswith((".", "/")) or name.count("/") > 1) and not Path(path).is_dir():
         raise ModelError(
@@ -132,7 +136,11 @@ def load_tokenizer(ref: ModelRef) -> Any:
             remedy="add to the model's source: chat_template: plain",
         )
     if tokenizer.eos_token is None:
-        raise ModelError("the tokenizer has no EOS token, so that no answer can end", where=where)
+        raise ModelError(
+            "the tokenizer has no EOS token, so that no answer can end",
+            where=where,
+            remedy="name one of its tokens as eos_token in tokenizer_config.json",
+        )
     _settle_padding(tokenizer, ref.pad_token, where)
     return tokenizer
 
@@ -145,6 +153,7 @@ def _settle_padding(tokenizer: Any, wanted: str | None, where: str) -> None:
                 f"pad_token {wanted!r} is not in the vocabulary",
                 where=where,
                 allowed="an existing token: " + ", ".join(pad_candidates(tokenizer)),
+                remedy="name one of those in the model's source: pad_token:",
             )
         tokenizer.pad_token = wanted
     if tokenizer.pad_token is None:
@@ -184,6 +193,7 @@ def check_weights(folder: Path) -> None:
             "the folder holds no model: config.json is missing",
             where=str(folder),
             allowed="a folder with config.json, weights and tokenizer, as save_pretrained writes it",
+            remedy="name the folder that holds them, or download the model into this one",
         )
     if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
         raise ModelError(
@@ -256,13 +266,22 @@ def check_adapter(model: Any, adapter: Path) -> None:
 
     file = adapter / "adapter_model.safetensors"
     if not file.exists():
-        raise ModelError("the adapter folder holds no weights", where=str(adapter), allowed="adapter_model.safetensors")
+        raise ModelError(
+            "the adapter folder holds no weights",
+            where=str(adapter),
+            allowed="adapter_model.safetensors",
+            remedy="copy the weights into the folder, or make them again",
+        )
     modules = dict(model.named_modules())
     try:
         with safe_open(file, framework="pt") as weights:
             shapes = {k: weights.get_slice(k).get_shape() for k in weights.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ModelError(f"the adapter's weights cannot be read: {first_line(error)}", where=str(file)) from error
+        raise ModelError(
+            f"the adapter's weights cannot be read: {first_line(error)}",
+            where=str(file),
+            remedy="copy them again, or make them again",
+        ) from error
     for key, shape in shapes.items():
         for part, axis in ((".lora_A.", 1), (".lora_B.", 0)):
             if part not in key:

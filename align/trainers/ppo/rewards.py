@@ -22,6 +22,7 @@ completions: texts; columns: the prompts' further columns, and completion_ids. N
 
 SHARED_TOKENS = 8192
 """Tokens scored at once on the policy's base; without gradients they take little."""
+MEND = "mend what scores, then run again: training continues from its last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,14 @@ class FunctionReward:
             raise TrainingError(
                 f"the reward function {self.name} failed with {type(error).__name__}: {error}",
                 where=place,
-                remedy="mend the function, then run again: training continues from its last checkpoint",
+                remedy=MEND,
             ) from error
         if len(values) != len(episodes):
             raise TrainingError(
                 f"the reward function {self.name} gave {len(values)} values for {len(episodes)} answers",
                 where=self.name,
                 allowed="one number for each of `completions`, in order",
+                remedy=MEND,
             )
         return [finite(f"the reward function {self.name}", v, e) for v, e in zip(values, episodes, strict=True)]
 
@@ -111,6 +113,7 @@ def finite(source: str, value: Any, episode: Episode) -> float:
             f"{source} gave {value!r} for the answer {episode.text[:60]!r}",
             where=f"prompt {episode.prompt[-1].content[:60]!r}",
             allowed="a finite number, higher is better",
+            remedy=MEND,
         )
     return number
 

@@ -88,7 +88,7 @@ def read_prompts(dataset: Any, tokenizer: Any, room: int) -> list[Asked]:
             )
         asked.append(Asked(messages, ids, row))
     if not asked:
-        raise DataError("there is no prompt to answer", where="the training prompts")
+        raise DataError("there is no prompt to answer", where="the training prompts", remedy="give it some prompts")
     return asked
 
 
