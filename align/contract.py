@@ -52,6 +52,13 @@ class Interrupt:
     asked: bool = False
 
 
+@dataclass
+class Building:
+    """Whether a trainer is being made from the stage's arguments: what a library refuses meanwhile is the user's."""
+
+    now: bool = False
+
+
 class Interrupted(Exception):
     """A stage has ended at a good place, because the user asked."""
 
@@ -73,6 +80,7 @@ class Context:
     say: Callable[[str], None] = lambda text: None
     """Called with a line the user should read, such as how many rows were cut."""
     interrupt: Interrupt = field(default_factory=Interrupt)
+    building: Building = field(default_factory=Building)
     counted: dict[str, int] = field(default_factory=dict)
     """What helpers of the stage count on the way; it stands in the stage's figures."""
 

@@ -363,6 +363,25 @@ def test_an_adapter_of_another_base(finished: Finished, world: World) -> None:
 # --- training ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("argument", "found"),
+    [
+        ("use_liger_kernel: true", "pip install liger-kernel"),
+        ("deepspeed: nope.json", "The 'deepspeed"),
+        ("fsdp: full_shard", "fsdp only works in distributed training"),
+        ("torch_compile_backend: foo", "not a valid DynamoBackend"),
+    ],
+)
+def test_a_trainer_argument_that_a_library_refuses(copy: World, argument: str, found: str) -> None:
+    stage = "{name: sft, kind: sft, model: base, data: demos,"
+    copy.recipe.write_text(changed((stage, f"{stage} trainer: {{{argument}}},")))
+    name = argument.split(":")[0]
+    outcome = run(copy)
+    expected = Refused("TrainingError", f"stage sft, trainer.{name}", found, "installed libraries", "`trainer:`")
+    assert_refused(outcome, expected)
+    assert_nothing_half_made(copy.run)
+
+
 def test_a_loss_that_is_no_number(copy: World) -> None:
     copy.recipe.write_text(changed(("max_steps: 6,", "max_steps: 6, learning_rate: 1.0e+30,")))
     before = (copy.run / "base" / "manifest.json").read_bytes()

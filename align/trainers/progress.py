@@ -48,6 +48,7 @@ def training_arguments(config_class: Any, settings: Training | Grouped, out: Pat
 
 def common_arguments(settings: Learning, out: Path, context: Context) -> dict[str, Any]:
     """The arguments that every trainer is given, whatever it learns from."""
+    context.building.now = True  # until training begins
     device = pick_device()
     return {
         "output_dir": str(out / RESUME),
@@ -80,6 +81,7 @@ def run_training(trainer: Any, out: Path, context: Context) -> Metrics:
     log = out / METRICS
     keep_steps(log, steps_before)
     if checkpoint:
+        context.building.now = False  # the same arguments have trained before
         context.say(f"continues from step {steps_before}")
     trainer.add_callback(Progress(log, context))
     started = time.monotonic()
@@ -134,6 +136,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.log, self.context = log, context
         self.saved = time.monotonic()
         self.note = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.context.building.now = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         self.context.progress("training", state.global_step, state.max_steps, self.note)

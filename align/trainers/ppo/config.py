@@ -131,7 +131,7 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
         ]
         for name, wrong, allowed in refused:
             if wrong:
-                raise RecipeError(f"{name} is {getattr(self, name)}", where="PPOConfig", allowed=allowed)
+                raise RecipeError(f"{name} is {getattr(self, name)}", where=f"PPOConfig.{name}", allowed=allowed)
 
     @property
     def updates_per_rollout(self) -> int:

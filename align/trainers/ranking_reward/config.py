@@ -77,4 +77,5 @@ class RankingRewardConfig(TrainingArguments):  # type: ignore[misc]
         ]
         for name, wrong, allowed in refused:
             if wrong:
-                raise RecipeError(f"{name} is {getattr(self, name)}", where="RankingRewardConfig", allowed=allowed)
+                found, where = f"{name} is {getattr(self, name)}", f"RankingRewardConfig.{name}"
+                raise RecipeError(found, where=where, allowed=allowed)
