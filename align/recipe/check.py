@@ -6,7 +6,6 @@ What a data file *holds* (broken lines, a held-out prompt in training) is checke
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from align.recipe.ask_people import answers_each, people_problems
 from align.recipe.document import Place, Problem, raise_problems
 from align.recipe.lengths import length_problems
 from align.recipe.load import Loaded
+from align.recipe.paths import data_path_problems, missing_path, model_path_problems
 from align.recipe.rules_file import ALLOWED, rules_problem
 from align.recipe.schema import DPO, Evaluate, Learning, Lora, Sample, Source, StageBase
 from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
@@ -22,10 +22,8 @@ from align.recipe.wiring import MAKES, ROLES, references, rules_files
 
 MODELS = ("policy", "reward_model")
 TEMPLATES = ("chatml", "plain")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
 """DPO's losses that `label_smoothing` changes; a test reads them from TRL."""
-DATA_ENDINGS = (".jsonl", ".json", ".parquet", ".txt", ".gz", ".csv")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def _reference_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase
             if item is None:
                 yield _unknown_name(here, role, name, items, fitting)
             elif item.order >= index:
-                yield _too_early(loaded, here, stage, item, index)
+                yield _too_early(loaded, here, stage, item, items, fitting)
             elif item.kind not in ROLES[kind][role]:
                 yield _wrong_kind(loaded, here, role, item, ROLES[kind][role], fitting)
 
@@ -135,10 +133,22 @@ def _unknown_name(place: Place, role: str, name: str, items: dict[str, Item], fi
     )
 
 
-def _too_early(loaded: Loaded, place: Place, stage: StageBase, item: Item, index: int) -> Problem:
+def _too_early(
+    loaded: Loaded, place: Place, stage: StageBase, item: Item, items: dict[str, Item], fitting: list[Item]
+) -> Problem:
     allowed = "a source, or a stage before this one"
+    index = items[stage.name].order
     if item.order == index:
         return Problem(place, f"stage `{stage.name}` reads itself", allowed, "name what it should start from")
+    if back := _way(items, item.name, stage.name):
+        circle = " -> ".join([stage.name, *back])
+        remedy = "read " + " or ".join(f"`{other.name}`" for other in fitting) if fitting else "read something else"
+        return Problem(
+            place,
+            f"the stages read each other in a circle, which no order mends: {circle}",
+            allowed,
+            f"{remedy} here, or something else in another of these stages",
+        )
     here, there = loaded.document.line(("stages", index)), loaded.document.line(item.place)
     return Problem(
         place,
@@ -146,6 +156,18 @@ def _too_early(loaded: Loaded, place: Place, stage: StageBase, item: Item, index
         allowed,
         f"move stage `{item.name}` above stage `{stage.name}`",
     )
+
+
+def _way(items: dict[str, Item], start: str, goal: str, seen: frozenset[str] = frozenset()) -> list[str]:
+    """The names from one stage to another that it reads, directly or through others, both named; [] if it does not."""
+    if start == goal:
+        return [goal]
+    item = items.get(start)
+    if item is None or isinstance(item.settings, Source) or start in seen:
+        return []
+    names = [name for found in references(item.settings).values() for name in found]
+    ways = (_way(items, name, goal, seen | {start}) for name in names)
+    return next(([start, *way] for way in ways if way), [])
 
 
 def _wrong_kind(
@@ -195,56 +217,13 @@ def _source_problems(loaded: Loaded, source: Source, place: Place) -> Iterator[P
         )
     template = source.chat_template
     if is_model and template and template not in TEMPLATES and not loaded.resolve(template).is_file():
-        yield _missing_path(loaded, (*place, "chat_template"), template, f"{', '.join(TEMPLATES)}, or a Jinja file")
+        yield missing_path(loaded, (*place, "chat_template"), template, f"{', '.join(TEMPLATES)}, or a Jinja file")
     if is_model:
-        yield from _model_path(loaded, source, (*place, "path"))
+        yield from model_path_problems(loaded, source, (*place, "path"))
         return
-    yield from _data_path(loaded, source.kind, source.path, (*place, "path"))
+    yield from data_path_problems(loaded, source.kind, source.path, (*place, "path"))
     if source.heldout:
-        yield from _data_path(loaded, source.kind, source.heldout, (*place, "heldout"))
-
-
-def _data_path(loaded: Loaded, kind: str, written: str, place: Place) -> Iterator[Problem]:
-    path = loaded.resolve(written)
-    if path.is_dir() and not (path / "manifest.json").is_file():
-        files = [f.name for f in sorted(path.iterdir()) if f.name.endswith(DATA_ENDINGS)]
-        yield Problem(
-            place,
-            f"`{written}` is a folder, and {kind} are read from a file",
-            "a JSON Lines or Parquet file, or the folder of a finished artifact",
-            f"name a file in it: {words.listing(files)}" if files else "name a file",
-        )
-    elif not path.exists():
-        yield _missing_path(loaded, place, written, ".jsonl, .json, .txt (each also as .gz) or .parquet")
-
-
-def _model_path(loaded: Loaded, source: Source, place: Place) -> Iterator[Problem]:
-    allowed = "a model folder, or a hub id such as `Qwen/Qwen3-0.6B`"
-    path = loaded.resolve(source.path)
-    if path.is_file():
-        yield Problem(
-            place, f"`{source.path}` is a file, and a model is a folder", allowed, f"name {path.parent.name}/"
-        )
-    elif path.is_dir():
-        if source.revision:
-            yield Problem(
-                (*place[:-1], "revision"), "`revision` is for hub models, and `path` is a folder here", "", "delete it"
-            )
-    elif not HUB_ID.fullmatch(source.path) or source.path.endswith(DATA_ENDINGS):
-        yield _missing_path(loaded, place, source.path, allowed)
-
-
-def _missing_path(loaded: Loaded, place: Place, written: str, allowed: str) -> Problem:
-    path = loaded.resolve(written)
-    siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-    hint = words.did_you_mean(path.name, siblings)
-    if hint:
-        hint = f"did you mean `{written.removesuffix(path.name)}{hint.split('`')[1]}`?"
-    elif not path.parent.is_dir():
-        hint = f"the folder {path.parent} does not exist either; paths start at the recipe's folder"
-    return Problem(
-        place, f"there is no `{written}` (looked for {path})", allowed, hint or "paths start at the recipe's folder"
-    )
+        yield from data_path_problems(loaded, source.kind, source.heldout, (*place, "heldout"))
 
 
 # --- what concerns one kind of stage ------------------------------------------------------------------------------
@@ -276,17 +255,19 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
 def _nothing_to_learn_from(items: dict[str, Item], stage: StageBase, place: Place) -> Iterator[Problem]:
     for role, names in references(stage).items():
         for name in names:
-            source = items[name].settings if name in items else None
-            if isinstance(source, Source) and source.holdout == "all":
-                found = f"all rows of `{name}` are held out, and this stage learns from `{role}`"
-                yield Problem((*place, role), found, "rows to train on", f"give `{name}` a share, or name another")
+            sources = heldout_sources(items, name)
+            if sources and all(getattr(item.settings, "holdout", 0) == "all" for item in sources):
+                first = sources[0].name
+                via = "" if name == first else f", which come from the source `{first}`,"
+                found = f"all rows of `{name}`{via} are held out, and this stage learns from `{role}`"
+                yield Problem((*place, role), found, "rows to train on", f"give `{first}` a share, or name another")
 
 
 def _rules_problems(loaded: Loaded, stage: StageBase, place: Place) -> Iterator[Problem]:
     for inside, written in rules_files(stage).items():
         path, at = loaded.resolve(written), (*place, *inside)
         if not path.is_file():
-            yield _missing_path(loaded, at, written, ALLOWED)
+            yield missing_path(loaded, at, written, ALLOWED)
         elif problem := rules_problem(path, written, at):
             yield problem
 

@@ -76,6 +76,11 @@ MISTAKES = {
         r"stage `reward` \(line 12\) reads stage `dpo` \(line 13\), which runs after it", "before this one",
         "move stage `dpo` above stage `reward`"
     ),
+    "stages in a circle": (
+        ("model: sft, prompts: prompts}", "model: dpo, prompts: prompts}"), 10, r"stages\[1\]\.model",
+        "in a circle, which no order mends: answers -> dpo -> rankings -> answers$", "before this one",
+        "read `base` or `sft` here, or something else in another"
+    ),
     "a stage that reads itself": (
         ("    model: sft\n", "    model: dpo\n"), 15, r"stages\[4\]\.model", "stage `dpo` reads itself", "before",
         "start from"
@@ -134,6 +139,10 @@ MISTAKES = {
     "a data file for a model": (("path: Qwen/Qwen3-0.6B", "path: a/b.jsonl"), 5, "path", "no `a/b.jsonl`", "hub id",
         ""),
     "a file for a model": (("path: Qwen/Qwen3-0.6B", "path: judge.py"), 5, "path", "is a file", "folder", "name"),
+    "rows for a model": (
+        ("path: Qwen/Qwen3-0.6B", "path: demos.jsonl"), 5, "path", "`demos.jsonl` is a file", "folder",
+        "name a model's folder or a hub id; if the file holds data, write its kind: `kind: demonstrations`"
+    ),
     "a revision of data": (
         ("demos.jsonl}", "demos.jsonl, revision: abc}"), 6, "revision", "`revision` is for models", "", "delete it"
     ),
@@ -249,10 +258,15 @@ def test_a_held_out_file_counts_as_held_out(make: Make) -> None:
 
 
 def test_a_source_that_only_measures(make: Make) -> None:
-    check_recipe(make(("holdout: 0.25", "holdout: all")))
+    measured = ("prompts: prompts}\n", "prompts: more}\n")
+    more = ("  prompts: {", "  more: {kind: prompts, path: prompts.jsonl}\n  prompts: {")
+    check_recipe(make(("holdout: 0.25", "holdout: all"), measured, more))
     error = refused(make, ("demos.jsonl}", "demos.jsonl, holdout: all}"))
     assert error.found == "all rows of `demos` are held out, and this stage learns from `data`"
     assert error.where.endswith('demo.yaml:9 stages[0].data (stage "sft")')
+    error = refused(make, ("holdout: 0.25", "holdout: all"))  # what is sampled and ranked from them is held out, too
+    assert "all rows of `rankings`, which come from the source `prompts`, are held out" in error.found
+    assert error.where.endswith('demo.yaml:12 stages[3].data (stage "reward")')
 
 
 def test_an_artifact_of_an_earlier_run_brings_its_own_split(make: Make, folder: Path) -> None:
