@@ -9,6 +9,7 @@ from align.errors import RecipeError, SystemLimit
 from align.recipe import words
 
 PACKAGE = Path(__file__).resolve().parent.parent
+CACHE = "__pycache__"
 
 
 def shipped_folder() -> Path:
@@ -25,16 +26,15 @@ def shipped_recipes() -> dict[str, Path]:
 def find_recipe(name: str) -> Path:
     """The recipe file meant by a path, or by a shipped recipe's name.
 
-    `quickstart`, `quickstart.yaml` and `recipes/quickstart.yaml` all find the shipped one where no such file exists,
-    so that the README's commands work from a checkout and from an install. Raises RecipeError if nothing is found.
+    Only a bare name such as `quickstart` means the shipped one: who writes a suffix or a folder has a file of their own
+    in mind, and would be told about another. Raises RecipeError if nothing is found.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if path.parent in (Path("."), Path("recipes")) and path.suffix in ("", ".yaml"):
-        shipped = shipped_recipes().get(path.name.removesuffix(".yaml"))
-        if shipped is not None:
-            return shipped
+    shipped = shipped_recipes().get(name)
+    if shipped is not None:
+        return shipped
     raise missing_recipe(name)
 
 
@@ -50,8 +50,11 @@ def missing_recipe(name: str) -> RecipeError:
         return RecipeError("this is a folder, not a recipe", where=name, allowed=allowed, remedy=remedy)
     known = {n: n for n in shipped} | {file.stem: str(file) for file in nearby}
     # Without the suffix, which alone makes short names alike.
-    hint = words.did_you_mean(path.name.removesuffix(".yaml").removesuffix(".yml"), known)
-    if hint:
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    hint = words.did_you_mean(stem, known)
+    if known.get(stem) == stem != name:
+        hint = f"did you mean `{stem}`, which ships with align? `align new {stem}` copies it here"
+    elif hint:
         hint = f"did you mean `{known[hint.split('`')[1]]}`?"
     return RecipeError(
         "there is no such recipe", where=name, allowed=allowed, remedy=hint or "align new quickstart makes one"
@@ -61,8 +64,9 @@ def missing_recipe(name: str) -> RecipeError:
 def copy_recipe(name: str, destination: Path) -> list[Path]:
     """Copy a shipped recipe, and the folders beside it that it names, into the folder `destination`.
 
-    Returns what was made: the YAML file first, then the folders. Raises RecipeError if the name is unknown or something
-    of that name is there already (nothing is copied then), SystemLimit if the folder cannot be written.
+    Returns what was made: the YAML file first, then the folders; one that an earlier copy has put there whole is left
+    as it is, since recipes share them. Raises RecipeError if the name is unknown or something else of that name is
+    there already (nothing is copied then), SystemLimit if the folder cannot be written.
     """
     shipped = shipped_recipes()
     if name not in shipped:
@@ -70,6 +74,7 @@ def copy_recipe(name: str, destination: Path) -> list[Path]:
     source = shipped[name]
     text = source.read_text("utf-8")
     folders = [f for f in sorted(source.parent.iterdir()) if f.is_dir() and f"{f.name}/" in text]
+    folders = [f for f in folders if not _is_copied(f, destination / f.name)]
     made = [destination / item.name for item in (source, *folders)]
     for target in made:
         if target.exists():
@@ -82,9 +87,16 @@ def copy_recipe(name: str, destination: Path) -> list[Path]:
         destination.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, made[0])
         for folder, target in zip(folders, made[1:], strict=True):
-            shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns(CACHE))
     except OSError as error:
         raise SystemLimit(
             f"cannot write: {error.strerror}", where=str(destination), remedy="choose a folder you can write to"
         ) from None
     return made
+
+
+def _is_copied(folder: Path, copy: Path) -> bool:
+    """Whether another folder holds every file of this one, to the byte."""
+    files = [file for file in folder.rglob("*") if file.is_file() and CACHE not in file.parts]
+    copies = [copy / file.relative_to(folder) for file in files]
+    return all(b.is_file() and a.read_bytes() == b.read_bytes() for a, b in zip(files, copies, strict=True))

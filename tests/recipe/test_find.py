@@ -38,9 +38,16 @@ def test_shipped_recipes_of_a_checkout() -> None:
     assert shipped_folder() == Path(__file__).resolve().parents[2] / "recipes"
 
 
-@pytest.mark.parametrize("name", ["small", "small.yaml", "recipes/small.yaml", "recipes/small", "./small"])
-def test_a_shipped_name_is_found(installed: Path, name: str) -> None:
-    assert find_recipe(name) == installed / "small.yaml"
+def test_a_shipped_name_is_found(installed: Path) -> None:
+    assert find_recipe("small") == installed / "small.yaml"
+
+
+@pytest.mark.parametrize("name", ["small.yaml", "./small.yaml", "recipes/small.yaml", "recipes/small", "./small"])
+def test_a_path_never_means_a_shipped_recipe(installed: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match="there is no such recipe") as caught:
+        find_recipe(name)
+    assert caught.value.where == name
+    assert caught.value.remedy == "did you mean `small`, which ships with align? `align new small` copies it here"
 
 
 def test_a_file_that_exists_comes_first(installed: Path) -> None:
@@ -97,6 +104,19 @@ def test_copy_brings_the_folders_that_the_recipe_names(installed: Path) -> None:
     files = sorted(str(p.relative_to("new/place")) for p in Path("new/place").rglob("*") if p.is_file())
     assert files == ["small.yaml", "small/a.jsonl"]
     assert made[0].read_text() == (installed / "small.yaml").read_text()
+
+
+def test_a_folder_that_recipes_share_is_copied_once(installed: Path) -> None:
+    (installed / "large.yaml").write_text("name: large\nsources: {a: {kind: corpus, path: small/a.jsonl}}\n")
+    copy_recipe("small", Path("."))
+    assert copy_recipe("large", Path(".")) == [Path("large.yaml")]
+    Path("large.yaml").unlink()
+    Path("small/a.jsonl").write_text("mine")
+    with pytest.raises(RecipeError, match="this exists already") as caught:
+        copy_recipe("large", Path("."))
+    assert caught.value.where == "small"
+    assert not Path("large.yaml").exists()
+    assert Path("small/a.jsonl").read_text() == "mine"
 
 
 @pytest.mark.parametrize("existing", ["small.yaml", "small"])
