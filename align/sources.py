@@ -27,7 +27,7 @@ from align.artifacts import (
 from align.contract import DOCTOR, HELDOUT, TRAIN
 from align.data.checks import check_imported, counts, drop_broken, leakage, raise_on_errors, told
 from align.data.files import write_bytes, write_records
-from align.data.importers import Imported, import_file
+from align.data.importers import Imported, first_of, scan_file
 from align.data.split import split_imported
 from align.errors import DataError, ModelError, SystemLimit, unreadable
 from align.recipe.plan import source_settings
@@ -166,7 +166,7 @@ def prepare_sources(
     for name in missing:
         source = recipe.sources[name]
         if name in splits:
-            sealed[name] = _seal_data(name, source, splits[name], run, keys[name])
+            sealed[name] = _seal_data(name, source, recipe.seed, splits[name], run, keys[name])
         else:
             sealed[name] = _seal_model(name, source, folder, run, keys[name])
     return sealed
@@ -185,7 +185,7 @@ def check_sources(
         splits[name] = read_source(source, folder, recipe.seed, notes.append)
         for note in notes:
             say(f"{name}: {note}")
-    found = check_all(splits, say)
+    found = check_all(data, splits, say)
     return {name: replace(split, doctor=found[name]) for name, split in splits.items()}
 
 
@@ -201,10 +201,31 @@ def sealed_as(folder: Path, key: str) -> Artifact | None:
 def read_source(source: Source, folder: Path, seed: int, say: Callable[[str], None]) -> SourceSplit:
     """Import a data source, leave out what cannot be used if the recipe wants it so, and split it."""
     path, heldout = data_files(source, folder)
-    train = _usable(import_file(path, source.kind, source.format), source, say)
+    train = _usable(_read(path, source), source, say)
     if heldout:
-        return SourceSplit(train, _usable(import_file(heldout, source.kind, source.format), source, say))
+        return SourceSplit(train, _usable(_read(heldout, source), source, say))
     return SourceSplit(*split_imported(train, source.holdout, seed))
+
+
+def _read(path: Path, source: Source) -> Imported:
+    imported, broken = scan_file(path, source.kind, source.format)
+    if not broken:
+        return imported
+    error = first_of(broken)
+    if source.broken == "error":
+        raise error
+    copied = f"align data convert {path} OUT.jsonl{read_as(source)} --drop-broken"
+    raise DataError(
+        f"{error.found}; `broken: drop` is for rows that can be read, and this one cannot",
+        where=error.where,
+        allowed=error.allowed,
+        remedy=f"mend it, or name a copy without it, made by: {copied}",
+    )
+
+
+def read_as(source: Source) -> str:
+    """The options of `align data` with which it reads a file as a source does."""
+    return f" --kind {source.kind}" + ("" if source.format == "auto" else f" --format {source.format}")
 
 
 def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> Imported:
@@ -224,7 +245,9 @@ def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> I
     return kept
 
 
-def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> dict[str, dict[str, int]]:
+def check_all(
+    sources: dict[str, Source], splits: dict[str, SourceSplit], say: Callable[[str], None]
+) -> dict[str, dict[str, int]]:
     """The data doctor over every source, and over all of them for leaks. Warnings are said, errors raised.
 
     Returns what was found in each source: code -> rows.
@@ -235,18 +258,22 @@ def check_all(splits: dict[str, SourceSplit], say: Callable[[str], None]) -> dic
     }
     leaks = leakage({n: s.train for n, s in splits.items()}, {n: s.heldout for n, s in splits.items()})
     findings = [*(f for of_one in found.values() for f in of_one), *leaks]
-    raise_on_errors(findings)
+    # The first error is of the first source that has one, if not a leak.
+    name = next((name for name, of_one in found.items() if any(f.severity == "error" for f in of_one)), "")
+    options = read_as(sources[name]) if name else ""
+    raise_on_errors(findings, options=options, leave_out=f"write `broken: drop` in the source `{name}`")
     for finding in findings:
         say(told(finding))
     return {name: counts(of_one) for name, of_one in found.items()}
 
 
-def _seal_data(name: str, source: Source, parts: SourceSplit, run: Path, key: str) -> Artifact:
+def _seal_data(name: str, source: Source, seed: int, parts: SourceSplit, run: Path, key: str) -> Artifact:
     manifest = Manifest(
         name=name,
         kind=source.kind,
         made_by="source",
         settings=source_settings(source),
+        seed=seed if source.holdout else 0,
         key=key,
         metrics={
             "rows": len(parts.train.records),

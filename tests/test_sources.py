@@ -73,6 +73,18 @@ def test_broken_rows_stop_the_run(folder: Path) -> None:
         prepare(folder, "kind: demonstrations, path: d.jsonl")
     assert caught.value.where.endswith("d.jsonl:3")
     assert list((folder / "run").iterdir()) == []
+    file = folder / "d.jsonl"
+    assert caught.value.remedy == (
+        f"to see them: align data check {file} --kind demonstrations; to leave them out: write `broken: drop` in the "
+        f"source `data`, or align data convert {file} OUT.jsonl --kind demonstrations --drop-broken"
+    )
+
+
+def test_the_remedy_reads_the_file_as_the_source_does(folder: Path) -> None:
+    broken(folder)
+    with pytest.raises(DataError) as caught:
+        prepare(folder, "kind: demonstrations, path: d.jsonl, format: messages")
+    assert "d.jsonl --kind demonstrations --format messages; to leave" in caught.value.remedy
 
 
 def test_broken_rows_are_left_out_and_counted(folder: Path) -> None:
@@ -135,8 +147,13 @@ def test_a_line_that_cannot_be_read_is_never_left_out(folder: Path) -> None:
     with (folder / "d.jsonl").open("a") as out:
         out.write("not JSON\n")
     with pytest.raises(DataError, match="JSON") as caught:
+        prepare(folder, "kind: demonstrations, path: d.jsonl")
+    assert "broken: drop" not in str(caught.value)
+    with pytest.raises(DataError, match="`broken: drop` is for rows that can be read") as caught:
         prepare(folder, "kind: demonstrations, path: d.jsonl, broken: drop")
     assert caught.value.where.endswith("d.jsonl:9")
+    copied = f"align data convert {folder / 'd.jsonl'} OUT.jsonl --kind demonstrations --drop-broken"
+    assert caught.value.remedy == f"mend it, or name a copy without it, made by: {copied}"
 
 
 def test_broken_is_for_data(folder: Path) -> None:

@@ -120,10 +120,11 @@ def leakage(
     return found
 
 
-def raise_on_errors(findings: Iterable[Finding], remedy: str = "") -> None:
+def raise_on_errors(findings: Iterable[Finding], remedy: str = "", options: str = "", leave_out: str = "") -> None:
     """Raise DataError for the first error among the findings, and say how many more there are. Warnings pass.
 
-    remedy: what to do; without it, what fits the error.
+    remedy: what to do; without it, what fits the error.  options: of the commands in it, how the file was read.
+    leave_out: another way to leave the rows out.
     """
     errors = [f for f in findings if f.severity == "error"]
     if not errors:
@@ -140,7 +141,9 @@ def raise_on_errors(findings: Iterable[Finding], remedy: str = "") -> None:
         allowed, advice = "a prompt either in training or held out", first.remedy
     elif first.examples:
         file = first.where.rsplit(" row ", 1)[0] if " row " in first.where else first.where.rsplit(":", 1)[0]
-        advice = f"to see them: align data check {file}; to leave them out: align data convert {file} OUT --drop-broken"
+        copied = f"align data convert {file} OUT.jsonl{options} --drop-broken"
+        other = f"{leave_out}, or " if leave_out else ""
+        advice = f"to see them: align data check {file}{options}; to leave them out: {other}{copied}"
     raise DataError(found, where=first.where, allowed=allowed, remedy=remedy or advice)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from align.data import dialogues
-from align.data.fields import Place, fault, near, validate
+from align.data.fields import SHOWS_ALL, Place, fault, near, validate
 from align.data.files import scan_rows
 from align.data.records import RECORDS, Record
 from align.errors import DataError, counted
@@ -92,16 +92,22 @@ def scan_file(path: Path | str, kind: str, format: str = "auto") -> Scan:
     Raises DataError for what concerns the whole file: missing, empty, a format that cannot become `kind`.
     """
     if kind not in RECORDS:
-        raise DataError(f"unknown kind `{kind}`{near(kind, RECORDS)}", where=str(path), allowed=", ".join(RECORDS))
+        raise DataError(
+            f"unknown kind `{kind}`{near(kind, RECORDS)}",
+            where=str(path),
+            allowed=", ".join(RECORDS),
+            remedy="leave out --kind: the first row tells it as a rule",
+        )
     records: list[Record] = []
     lines: list[int] = []
     broken: list[DataError] = []
-    if format != "auto":
+    named = "" if format == "auto" else format
+    if named:
         _check_format(format, kind, str(path))
     for line, row in scan_rows(path, kind):
         place = Place(str(path), line, kind)
         if isinstance(row, DataError):
-            broken.append(row)
+            broken.append(_in_format(row, named))
             continue
         if format == "auto":
             format = detect_format(row, kind, place)
@@ -109,8 +115,31 @@ def scan_file(path: Path | str, kind: str, format: str = "auto") -> Scan:
             records.append(record_from(row, kind, format, place))
             lines.append(line)
         except DataError as error:
-            broken.append(error if records else _of_another_kind(error, row, kind))
+            told = error if records else _of_another_kind(error, row, kind)
+            other = _other_format(row, kind, named, place) if named and not records else ""
+            if other:
+                remedy = f"leave the format out: the row reads as {other}"
+                told = DataError(error.found, where=error.where, allowed=error.allowed, remedy=remedy)
+            broken.append(_in_format(told, named))
     return Scan(Imported(kind, records, lines, str(path), format), broken)
+
+
+def _in_format(error: DataError, format: str) -> DataError:
+    """With the format, if one was named, in the command that shows every broken line: without, it reads otherwise."""
+    if not format or not error.remedy.endswith(SHOWS_ALL):
+        return error
+    remedy = f"{error.remedy.removesuffix(SHOWS_ALL)} --format {format}{SHOWS_ALL}"
+    return DataError(error.found, where=error.where, allowed=error.allowed, remedy=remedy)
+
+
+def _other_format(row: dict[str, Any], kind: str, named: str, place: Place) -> str:
+    """The format in which a row can be read that is not of the one named; empty if there is none."""
+    try:
+        format = detect_format(row, kind, place)
+        record_from(row, kind, format, place)
+    except DataError:
+        return ""
+    return "" if format == named else format
 
 
 def record_from(row: dict[str, Any], kind: str, format: str, place: Place) -> Record:
@@ -178,7 +207,7 @@ def _of_another_kind(error: DataError, row: dict[str, Any], kind: str) -> DataEr
     if other in ("", kind) or kind in ("prompts", "corpus") or mixed:
         return error
     found = f"{error.found}; the row looks like one of {other}"
-    remedy = f"leave out --kind, or --kind {other}; in a recipe, kind: {other}"
+    remedy = f"leave out --kind, or --kind {other}; in a recipe, name a file of {kind}, or write kind: {other}"
     return DataError(found, where=error.where, allowed=error.allowed, remedy=remedy)
 
 

@@ -24,6 +24,8 @@ def check_lengths(imported: Imported, folder: Path, max_length: int) -> list[Fin
     from align.data.chat import encode_pair
 
     remedy = "name the folder of the model that will be trained"
+    if not folder.is_dir() and len(folder.parts) != 2:  # two: perhaps a hub id that was downloaded before
+        raise ModelError("there is no such folder", where=str(folder), remedy=remedy)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

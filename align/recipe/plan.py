@@ -96,7 +96,7 @@ def make_plan(
     keys = dict(source_keys)
     steps = []
     for name, source in recipe.sources.items():
-        seed = stage_seed(recipe.seed, name)
+        seed = recipe.seed if source.holdout else 0  # it draws what is held out
         steps.append(
             _step(
                 run_folder,
@@ -206,8 +206,10 @@ def _difference(wanted: _Wanted, manifest: dict[str, Any]) -> str:
     if (manifest.get("made_by"), manifest.get("kind")) != (maker, wanted.makes):
         return f"it was {_a_thing(manifest.get('made_by'), manifest.get('kind'))}, now {_a_thing(maker, wanted.makes)}"
     changes = _setting_changes(manifest.get("settings", {}), wanted.settings)
-    if manifest.get("seed") != wanted.seed and wanted.what == "stage":
+    if wanted.what == "stage" and manifest.get("seed") != wanted.seed:
         changes.append("the seed changed")
+    elif wanted.seed and manifest.get("seed") not in (0, wanted.seed):  # 0: earlier versions did not write it down
+        changes.append("the seed changed, which draws the held-out rows")
     old = {role: [(e["name"], e["key"]) for e in entries] for role, entries in manifest.get("inputs", {}).items()}
     for role, names in wanted.reads.items():
         for name, key in zip(names, wanted.inputs[role], strict=True):

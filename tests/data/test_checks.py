@@ -198,7 +198,8 @@ def test_raising_names_the_first_row_and_how_many_more() -> None:
     assert error.where == "some/x.jsonl:3"
     further = "further faults: chosen and rejected are equal (some/x.jsonl:4)"
     assert error.found == f"the answer is empty (so in 1 more row); {further}"
-    assert "align data check some/x.jsonl" in error.remedy and "--drop-broken" in error.remedy
+    copied = "align data convert some/x.jsonl OUT.jsonl --drop-broken"
+    assert error.remedy == f"to see them: align data check some/x.jsonl; to leave them out: {copied}"
     with pytest.raises(DataError, match="do this"):
         raise_on_errors(check_imported(data), "do this")
 

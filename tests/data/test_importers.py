@@ -409,6 +409,21 @@ def test_a_wrong_row_names_place_field_and_what_to_type(
     assert command in caught.value.remedy
 
 
+def test_a_wrong_row_of_a_format_that_was_named(tmp_path: Path) -> None:
+    """The command that shows the others reads them in that format, too."""
+    path = tmp_path / "d.jsonl"
+    rows = [{"instruction": "q", "output": "good"}, {"instruction": "q"}, {"messages": Q + GOOD}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [rows[0], rows[1]]))
+    with pytest.raises(DataError) as caught:
+        import_file(path, "demonstrations", "alpaca")
+    shown = f"align data check {path} --kind demonstrations --format alpaca   (shows every broken line)"
+    assert caught.value.remedy == shown
+    path.write_text(json.dumps(rows[2]))
+    with pytest.raises(DataError) as caught:
+        import_file(path, "demonstrations", "alpaca")
+    assert caught.value.remedy == "leave the format out: the row reads as align"
+
+
 def test_hh_text_that_is_no_dialogue(tmp_path: Path) -> None:
     good = {"chosen": hh(("Human", "q"), ("Assistant", "a")), "rejected": hh(("Human", "q"), ("Assistant", "b"))}
     path = write(tmp_path, good, good | {"rejected": "no dialogue"})

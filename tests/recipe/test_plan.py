@@ -183,6 +183,9 @@ def test_the_reason_for_nested_settings_defaults_and_seeds(make: Make, tmp_path:
         "`trainer.weight_decay` changed from nothing to 0.1"
     )
     assert plan(make(("seed: 7", "seed: 8")), tmp_path)["sft"].why == "the seed changed"
+    others = plan(make(("seed: 7", "seed: 8")), tmp_path, {name: key + "'" for name, key in SOURCES.items()})
+    assert others["prompts"].why == "the seed changed, which draws the held-out rows"
+    assert others["demos"].why == "what its path holds changed"  # none of its rows are held out
     many = "    beta: 0.3\n    epochs: 2\n    batch_size: 8\n    max_steps: 3\n    max_length: 99\n"
     assert plan(make((DPO, many)), tmp_path)["dpo"].why.endswith(", 2 more")
 
