@@ -60,6 +60,28 @@ def test_a_function_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
         found.score(PROMPT, "Blue.")
 
 
+def test_a_function_that_takes_other_arguments(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"score\(\) takes 1 positional argument but 4 were given") as caught:
+        judge(tmp_path, "\n\ndef score(answer):\n    return 1\n").score(PROMPT, "Blue.")
+    assert caught.value.where == str(tmp_path / "judge.py"), "no line of ours"
+    assert "def score(prompt, answer, reference=None, tags=())" in caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["def rate(*a): return 1", "import nowhere", "def score(*a): return 'x'", "def score(*a): return 1 / 0",
+     "def score(*a): return 1\ndef measures(*a): return 3"],
+)  # fmt: skip
+def test_every_mistake_has_a_remedy(tmp_path: Path, body: str) -> None:
+    with pytest.raises(DataError) as caught:
+        found = judge(tmp_path, body)
+        found.score(PROMPT, "Blue.")
+        found.measures(PROMPT, "Blue.")
+    assert caught.value.remedy
+    if "() " in caught.value.found:
+        assert "to 'Name a colour.'" in caught.value.found
+
+
 def test_a_file_without_score(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"defines no function `score`(.|\n)*def score\(prompt, answer"):
         judge(tmp_path, "def rate(*a): return 1")
