@@ -17,6 +17,7 @@ from align.artifacts import RESUME as RESUME
 from align.artifacts import Artifact
 from align.data.files import read_records
 from align.data.records import Record
+from align.errors import DataError
 from align.recipe.schema import Learning, Lora
 
 Metrics = dict[str, Any]
@@ -89,6 +90,18 @@ class Context:
         if settings.lora == "none":
             return None
         return settings.lora if isinstance(settings.lora, Lora) else self.default_lora
+
+
+def training_rows(inputs: Inputs) -> list[Record]:
+    """The records to train on, of all that is read as `data`. Raises DataError if every one is held out."""
+    found = [record for artifact in inputs.all("data") for record in rows(artifact, TRAIN)]
+    if not found:
+        raise DataError(
+            "no row is left to train on: all are held out",
+            where=", ".join(artifact.name for artifact in inputs.all("data")),
+            remedy="lower `holdout:` of the source that they come from, or read another",
+        )
+    return found
 
 
 def rows(artifact: Artifact, split: str) -> list[Record]:

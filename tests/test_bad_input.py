@@ -366,8 +366,6 @@ def test_an_adapter_of_another_base(finished: Finished, world: World) -> None:
 @pytest.mark.parametrize(
     ("argument", "found"),
     [
-        ("use_liger_kernel: true", "pip install liger-kernel"),
-        ("deepspeed: nope.json", "The 'deepspeed"),
         ("fsdp: full_shard", "fsdp only works in distributed training"),
         ("torch_compile_backend: foo", "not a valid DynamoBackend"),
     ],

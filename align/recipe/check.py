@@ -291,6 +291,7 @@ def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:
             (*place, "trainer", "loss_weights"),
             f"`loss_weights` has {len(weights)} entries for {len(losses)} losses",
             "one weight for each loss",
+            f"write {len(losses)} of them, or delete the line to count all losses the same",
         )
     smoothing = stage.trainer.get("label_smoothing", 0.0)
     if "exo_pair" in losses and smoothing == 0:

@@ -150,7 +150,7 @@ class _Walk:
     def plain(self, value: Any, place: Place, line: int) -> Any:
         self.lines[place] = line
         if len(place) > DEEPEST:
-            self._refuse("the values are nested without end (an alias holds itself?)", line)
+            self._refuse("the values are nested without end (an alias holds itself?)", line, "write the values out")
         if isinstance(value, dict):
             return self._mapping(value, place, line)
         if isinstance(value, list):
@@ -167,7 +167,7 @@ class _Walk:
         for key, item in value.items():
             at = rows[key][0] + 1 if key in rows else line
             if not isinstance(key, str):
-                self._refuse(f"the key {key!r} is not a text", at)
+                self._refuse(f"the key {key!r} is not a text", at, f'put it in quotes if it is meant: "{key}"')
             made[str(key)] = self.plain(item, (*place, str(key)), at)
         return made
 
@@ -182,10 +182,11 @@ class _Walk:
                 return plain(value)
         if isinstance(value, date):
             return value.isoformat()  # YAML 1.2's core schema has no dates: they are texts
-        return self._refuse("a YAML tag (`!...`) cannot be used in a recipe", line)
+        return self._refuse("a YAML tag (`!...`) cannot be used in a recipe", line, "delete the tag")
 
-    def _refuse(self, found: str, line: int) -> NoReturn:
-        raise RecipeError(found, where=f"{self.path}:{line}", allowed="texts, numbers, true, false, lists and mappings")
+    def _refuse(self, found: str, line: int, remedy: str) -> NoReturn:
+        allowed = "texts, numbers, true, false, lists and mappings"
+        raise RecipeError(found, where=f"{self.path}:{line}", allowed=allowed, remedy=remedy)
 
 
 def _raise_syntax(error: Exception, path: Path) -> NoReturn:

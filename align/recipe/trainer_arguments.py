@@ -8,8 +8,9 @@ field.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,24 @@ GONE = {
 }
 """Arguments of older releases that many recipes on the web still show; refused even where TRL keeps an alias."""
 
+PPO_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "gamma": (lambda value: 0 <= value <= 1, "0 to 1"),
+    "lam": (lambda value: 0 <= value <= 1, "0 to 1"),
+    "cliprange": (lambda value: value > 0, "above 0"),
+    "generation_batch_size": (lambda value: value >= 1, "at least 1"),
+    "kl_target": (lambda value: value > 0, "above 0"),
+    "kl_horizon": (lambda value: value >= 1, "at least 1"),
+    "score_clip": (lambda value: value >= 0, "0 or more, or null"),
+    "eval_prompts": (lambda value: value >= 1, "at least 1, or null"),
+}
+"""Number of our PPO's config -> whether a value (other than null) is in its range, and the range in words."""
+
+RANGES = {"warmup_steps": (lambda value: value >= 0, "0 or more; below 1 a share of all steps")}
+"""The same for every kind of stage. Other mistakes are told by the library itself, when the stage runs."""
+
+PACKAGES = {"use_liger_kernel": "liger-kernel", "deepspeed": "deepspeed"}
+"""Argument that needs a package -> its name on PyPI."""
+
 TYPES = {
     "str": "a text",
     "int": "a whole number",
@@ -207,6 +226,11 @@ def argument_problems(kind: str, arguments: dict[str, Any], place: Place) -> Ite
             )
         else:
             yield from _value_problems(name, value, fields[name], here)
+            yield from _range_problems(kind, name, value, here)
+            package = PACKAGES.get(name)
+            if value and package and importlib.util.find_spec(package.replace("-", "_")) is None:
+                found = f"`{name}` needs the package {package}, which is not installed"
+                yield Problem(here, found, "an argument that needs no other package", f"pip install {package}")
 
 
 CONFIGS = {
@@ -237,6 +261,14 @@ def _value_problems(name: str, value: Any, field: dict[str, list[str]], place: P
         yield Problem(place, found, allowed or "nothing: it cannot be given in a recipe", remedy or "change the value")
     elif isinstance(value, str) and closed and value not in closed:
         yield Problem(place, found, f"one of {words.listing(closed)}", words.did_you_mean(value, closed))
+
+
+def _range_problems(kind: str, name: str, value: Any, place: Place) -> Iterator[Problem]:
+    known = RANGES | PPO_RANGES if kind == "ppo" else RANGES
+    if name in known and isinstance(value, int | float):
+        holds, allowed = known[name]
+        if not holds(value):
+            yield Problem(place, f"`{name}` is {value}", allowed, f"change `{name}`, or delete it for the default")
 
 
 def fits(value: Any, types: list[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from align.artifacts import METRICS
-from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
+from align.contract import HELDOUT, Context, Inputs, Metrics, rows, training_rows
 from align.data.chat import encode_pair
 from align.data.comparisons import Comparison, comparisons
 from align.data.weights import weighed
@@ -76,7 +76,7 @@ def preference_rows(
     tokenizer: Any, settings: Preferring, inputs: Inputs, context: Context
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Token rows to train on, weighed, and to watch. Raises DataError if nothing is left to train on."""
-    records = [record for a in inputs.all("data") for record in rows(a, TRAIN)]
+    records = training_rows(inputs)
     found = weighed(records, settings.pairs, settings.weigh)
     heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
     weights = [row.weight for row in found]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
+from align.contract import HELDOUT, Context, Inputs, Metrics, rows, training_rows
 from align.data.chat import encode_answer
 from align.data.comparisons import comparisons
 from align.data.records import Feedback, Message, Record
@@ -40,7 +40,7 @@ def run(settings: KTO, inputs: Inputs, out: Path, context: Context) -> Metrics:
 
     ref = resolve(inputs.one("model"))
     tokenizer = load_tokenizer(ref)
-    given = thumbs([record for a in inputs.all("data") for record in rows(a, TRAIN)])
+    given = thumbs(training_rows(inputs))
     # Once and for all epochs: answers in memory together measure the drift, so they should belong to many prompts.
     random.Random(context.seed).shuffle(given)
     up, down = balance(given, settings.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from align.contract import TRAIN, Context, Inputs, Metrics, rows
+from align.contract import Context, Inputs, Metrics, training_rows
 from align.data.chat import encode_text, render
 from align.data.comparisons import best_as_demonstration
 from align.data.records import Record, Text
@@ -24,7 +24,7 @@ def run(settings: Pretrain, inputs: Inputs, out: Path, context: Context) -> Metr
     """Train tokenizer and model on the training rows of every `data` artifact; save a Hugging Face model in `out`."""
     from transformers import Trainer, TrainingArguments, default_data_collator, set_seed
 
-    records = [r for artifact in inputs.all("data") for r in rows(artifact, TRAIN)]
+    records = training_rows(inputs)
     tokenizer = train_tokenizer((t for r in records for t in plain_texts(r)), settings.vocab_size, settings.context)
     blocks = pack(token_rows(tokenizer, records, context.seed), settings.max_length)
     if not blocks:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from align.contract import HELDOUT, TRAIN, Context, Inputs, Metrics, rows
+from align.contract import HELDOUT, Context, Inputs, Metrics, rows, training_rows
 from align.data.chat import encode_pair, encode_scored
 from align.data.comparisons import Comparison, comparisons
 from align.data.records import Message
@@ -34,7 +34,7 @@ def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metric
     """Train a reward model from the policy's weights; its accuracy on held-out comparisons is in the metrics."""
     ref = resolve(inputs.one("model"))
     tokenizer = load_tokenizer(ref)
-    records = [record for a in inputs.all("data") for record in rows(a, TRAIN)]
+    records = training_rows(inputs)
     heldout = [c for a in inputs.all("data") for c in comparisons(rows(a, HELDOUT))]
     lora = context.lora_of(settings)
     policy = load_merged(ref, pick_dtype(context.precision, pick_device()) if lora else torch.float32)

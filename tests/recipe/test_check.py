@@ -46,6 +46,19 @@ def test_a_tracker_that_is_not_installed(make: Make, monkeypatch: pytest.MonkeyP
     assert error.remedy == "pip install wandb"
 
 
+@pytest.mark.parametrize(
+    ("argument", "package"), [("use_liger_kernel: true", "liger-kernel"), ("deepspeed: nope.json", "deepspeed")]
+)
+def test_a_package_that_an_argument_needs(
+    make: Make, monkeypatch: pytest.MonkeyPatch, argument: str, package: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    error = refused(make, (DPO, f"    trainer: {{{argument}}}\n"))
+    assert f"needs the package {package}, which is not installed" in error.found
+    assert error.where.endswith(f'demo.yaml:17 stages[4].trainer.{argument.split(":")[0]} (stage "dpo")')
+    assert error.remedy == f"pip install {package}"
+
+
 # change -> line, place, found, allowed, remedy (regular expressions)
 MISTAKES = {
     "two stages of one name": (
@@ -177,7 +190,7 @@ MISTAKES = {
     "no loss": ((DPO, "    loss: []\n"), 17, "loss", "an empty list", "one loss", "delete"),
     "weights for other losses": (
         (DPO, "    loss: [sigmoid, sft]\n    trainer: {loss_weights: [1.0]}\n"), 18, r"trainer\.loss_weights",
-        "1 entries for 2 losses", "one weight for each", ""
+        "1 entries for 2 losses", "one weight for each", "write 2 of them, or delete the line"
     ),
     "exo_pair without smoothing": (
         (DPO, "    loss: exo_pair\n"), 17, "loss", "not defined without label smoothing", "above 0",
@@ -216,6 +229,10 @@ MISTAKES = {
         sft("trainer: {dataloader_num_workers: 1.5}"), 9, "workers", r"is 1\.5", "^a whole number$", ""
     ),
     "null where nothing is no value": (sft("trainer: {optim: null}"), 9, "optim", "`optim` is empty", "a text", ""),
+    "an argument below its range": (
+        sft("trainer: {warmup_steps: -3}"), 9, r"trainer\.warmup_steps", "`warmup_steps` is -3", "^0 or more",
+        "change `warmup_steps`, or delete"
+    ),
     "an argument not among the choices": (
         sft("trainer: {lr_scheduler_type: cosin}"), 9, "lr_scheduler_type", '"cosin"', "one of .*cosine", "`cosine`"
     ),
@@ -233,6 +250,21 @@ def test_a_mistake_is_told(make: Make, mistake: str) -> None:
     assert "more:" not in error.found or mistake in WITH_OTHERS, error.found
     assert re.search(allowed, error.allowed), error.allowed
     assert re.search(remedy, error.remedy), error.remedy
+
+
+@pytest.mark.parametrize(
+    ("argument", "allowed"), [("gamma: 7", "0 to 1"), ("cliprange: -1", "above 0"), ("kl_target: null", "")]
+)
+def test_ranges_of_ppo(make: Make, argument: str, allowed: str) -> None:
+    stage = "{{name: ppo, kind: ppo, model: sft, prompts: prompts, reward: reward, trainer: {{{}}}}}"
+    change = ("  - {name: result", f"  - {stage.format(argument)}\n  - {{name: result")
+    if not allowed:
+        check_recipe(make(change))
+        return
+    error = refused(make, change)
+    name, value = argument.split(": ")
+    assert (error.found, error.allowed) == (f"`{name}` is {value}", allowed)
+    assert error.where.endswith(f'stages[5].trainer.{name} (stage "ppo")')
 
 
 def test_several_mistakes_at_once(make: Make) -> None:

@@ -212,7 +212,7 @@ MISTAKES = {
     "batch size": (
         sft("micro_batch: 3"), 9, r"stages\[0\]", "micro_batch 3 does not divide batch_size 16", "", "change one"
     ),
-    "a key that is a number": (("seed: 7", "3: 7"), 3, "", "the key 3 is not a text", "texts", ""),
+    "a key that is a number": (("seed: 7", "3: 7"), 3, "", "the key 3 is not a text", "texts", "in quotes"),
     "a tag": (("seed: 7", "seed: !!python/name:x 7"), 3, "", "tag", "texts, numbers", ""),
     "a key given twice": (
         ("seed: 7", "seed: 7\nseed: 8"), 4, "", "the key `seed` is given twice.*line 2", "each key once", "rename"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from align.errors import RecipeError, TrainingError
-from align.recipe.schema import DPO, PPO, SFT
+from align.errors import DataError, RecipeError, TrainingError
+from align.recipe.schema import DPO, KTO, PPO, SFT, Pretrain, Reward
 from align.stages import out_of_range
 from tests import tiny
 
@@ -108,3 +108,17 @@ def test_a_setting_of_the_stage_that_our_trainer_refuses() -> None:
     stage = SFT(name="one", kind="sft", model="base", data="data")
     error = out_of_range(stage, RecipeError("heads is 0", where="RankingRewardConfig.heads", allowed="at least 1"))
     assert (error.where, error.allowed, error.remedy) == ("stage one, heads", "at least 1", "use `heads` of the stage")
+
+
+@pytest.mark.parametrize("settings", [DPO, Reward, KTO, Pretrain])
+def test_rows_that_are_all_held_out(settings: type[Any], tmp_path: Path) -> None:
+    """As where they were sampled from prompts that only measure: no ties are to blame."""
+    inputs = {
+        "model": [tiny.base_of(tmp_path, "llama")],
+        "data": [tiny.data_artifact(tmp_path, "data", "rankings", [], tiny.rankings())],
+    }
+    kind = settings.__name__.lower()
+    values = {"name": "stage", "kind": kind, "data": "data"} | ({} if kind == "pretrain" else {"model": "base"})
+    with pytest.raises(DataError, match="no row is left to train on: all are held out") as caught:
+        tiny.run_in(tmp_path, settings(**values), inputs)
+    assert caught.value.where == "data" and "`holdout:`" in caught.value.remedy

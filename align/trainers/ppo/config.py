@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from align.errors import RecipeError
+from align.recipe.trainer_arguments import PPO_RANGES
 
 ENGINES = ("decode", "continuous", "vllm_colocate", "vllm_server")
 
@@ -116,16 +117,11 @@ class PPOConfig(TrainingArguments):  # type: ignore[misc]
                 self.value_warmup and self.value_model == "shared",
                 "0: a shared trunk would move too",
             ),
-            ("generation_batch_size", (self.generation_batch_size or 1) < 1, "at least 1"),
-            ("kl_target", self.kl_target is not None and not self.kl_target > 0, "above 0"),
-            ("kl_horizon", self.kl_horizon < 1, "at least 1"),
-            ("score_clip", self.score_clip is not None and not self.score_clip >= 0, "0 or more, or null"),
-            ("cliprange", not self.cliprange > 0, "above 0"),
-            ("gamma", not 0 <= self.gamma <= 1, "0 to 1"),
-            ("lam", not 0 <= self.lam <= 1, "0 to 1"),
-            ("eval_prompts", self.eval_prompts is not None and self.eval_prompts < 1, "at least 1, or null"),
         ]
         numbers = {f.name: getattr(self, f.name) for f in fields(self)}
+        refused += [
+            (n, numbers[n] is not None and not holds(numbers[n]), allowed) for n, (holds, allowed) in PPO_RANGES.items()
+        ]
         refused += [
             (n, True, "a number") for n, value in numbers.items() if isinstance(value, float) and value != value
         ]
