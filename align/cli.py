@@ -6,6 +6,7 @@ permission, memory, lock) · 7 waiting for people, no error · 70 a fault of our
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from align.data.commands import app as data_app
-from align.errors import AlignError
+from align.errors import AlignError, RecipeError
 from labeling_app.commands import app as labels_app
 from labeling_app.project_commands import app as projects_app
 from labeling_app.serving import label
@@ -219,10 +220,24 @@ def _main(arguments: list[str]) -> int:
         if callable(show):
             show()
             return USAGE
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _print_error(_too_long(error), "--json" in arguments)
+            return USAGE
         return _our_fault(error)
     if code == INTERRUPTED:  # newer versions of Typer catch the interrupt themselves and give this code
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _too_long(error: OSError) -> RecipeError:
+    """A path that no system takes, met wherever it is looked at first."""
+    name = str(error.filename or "")
+    return RecipeError(
+        f"the path is too long: {len(name)} characters",
+        where=f"{name[:60]}...",
+        allowed="names of at most 255 bytes, as a rule, and paths of at most 4096",
+        remedy="shorten it",
+    )
 
 
 def _print_error(error: AlignError, as_json: bool) -> None:

@@ -82,6 +82,18 @@ def test_wrong_usage_exits_with_2(arguments: list[str], said: str) -> None:
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["check"], ["run"], ["report"], ["data", "check"], ["new", "quickstart", "--into"], ["check", "a", "--runs"]],
+)
+def test_a_path_that_is_too_long(world: World, arguments: list[str]) -> None:
+    given = [str(world.recipe) if word == "a" else word for word in arguments]
+    outcome = call(*given, "x" * 5000)
+    assert outcome.code in (2, 6), outcome.err
+    assert "Traceback" not in outcome.err and len(outcome.err) < 1000
+    assert "too long" in outcome.err and "do: " in outcome.err
+
+
 def test_no_arguments_show_the_help() -> None:
     outcome = call()
     assert outcome.code in (0, 2)
