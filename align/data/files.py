@@ -26,6 +26,7 @@ from align.errors import DataError, SystemLimit, unreadable
 
 READ = (".jsonl", ".ndjson", ".json", ".txt", ".parquet")
 WRITE = (".jsonl", ".jsonl.gz", ".parquet")
+MEND_HERE = "mend it here: nothing after this place can be read"
 
 Scanned = Iterator[tuple[int, dict[str, Any] | DataError]]
 
@@ -97,7 +98,7 @@ def write_records(path: Path | str, records: Sequence[Record]) -> None:
             f"`{path.name}` has no suffix that can be written",
             where=str(path),
             allowed=", ".join(WRITE),
-            remedy=f"write to {path.name.split('.')[0]}.jsonl instead",
+            remedy=f"write to {path / 'OUT.jsonl' if path.is_dir() else path.name.split('.')[0] + '.jsonl'} instead",
         )
     write_bytes(path, data)
 
@@ -200,6 +201,7 @@ def _scan_json(path: Path, kind: str) -> Scanned:
     escaped = "\\ud" in text.lower()
     position = _skip(text, 0)
     array = text[position : position + 1] == "["
+    last = text.rstrip().count("\n") + 1  # a file that was cut off is at fault there, not behind it
     position, line, counted = _skip(text, position + array), 1, 0
     while position < len(text) and not (array and text[position] == "]"):
         line, counted = line + text.count("\n", counted, position), position
@@ -207,17 +209,18 @@ def _scan_json(path: Path, kind: str) -> Scanned:
         try:
             value, position = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            at = getattr(error, "lineno", line)
-            yield at, _not_json(place._replace(line=at), error)
+            at = min(getattr(error, "lineno", line), last)
+            yield at, _not_json(place._replace(line=at), error, MEND_HERE)
             return
         yield line, _checked_object(value, place, escaped)
         position = _skip(text, position)
         if array and text[position : position + 1] == ",":
             position = _skip(text, position + 1)
         elif array and text[position : position + 1] != "]":
-            at = line + text.count("\n", counted, position)
+            at = min(line + text.count("\n", counted, position), last)
             cut = "the file ends inside the array" if position == len(text) else "no comma between two elements"
-            yield at, fault(place._replace(line=at), f"not JSON: {cut}", allowed="[ {...}, {...} ]")
+            allowed = "[ {...}, {...} ]"
+            yield at, fault(place._replace(line=at), f"not JSON: {cut}", allowed=allowed, remedy=MEND_HERE)
             return
 
 
@@ -287,10 +290,10 @@ def _checked_object(value: Any, place: Place, escaped: bool) -> dict[str, Any] |
     return value
 
 
-def _not_json(place: Place, error: Exception) -> DataError:
+def _not_json(place: Place, error: Exception, remedy: str = "") -> DataError:
     what = "nested too deeply" if isinstance(error, RecursionError) else str(getattr(error, "msg", error))
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    return fault(place, f"not JSON: {what}{column}", allowed='one JSON object: {"field": value, ...}')
+    return fault(place, f"not JSON: {what}{column}", allowed='one JSON object: {"field": value, ...}', remedy=remedy)
 
 
 def _not_utf8(place: Place, error: UnicodeDecodeError) -> DataError:

@@ -139,7 +139,7 @@ def test_foreign_parquet(tmp_path: Path) -> None:
         ("x.json", b'[{"a": 1},\n {"a": "\xe9"}]', "not UTF-8: byte 0xe9", "x.json:2"),
         ("x.json", b'[{"a": 1},\n {"a" 2}]', "not JSON: Expecting ':' delimiter", "x.json:2"),
         ("x.json", b'[{"a": 1}\n {"a": 2}]', "not JSON: no comma between two elements", "x.json:2"),
-        ("x.json", b'[{"a": 1},\n{"a": 2}\n', "not JSON: the file ends inside the array", "x.json:3"),
+        ("x.json", b'[{"a": 1},\n{"a": 2}\n', "not JSON: the file ends inside the array", ":2"),
         ("x.json", b'[{"a": 1}, 7]', 'the record is the number "7"', "x.json:1"),
         ("x.txt", b"fine\n\xff\n", "not UTF-8", "x.txt:2"),
         ("x.jsonl.gz", b"plain", "no complete gzip file", "x.jsonl.gz"),
@@ -231,6 +231,22 @@ def test_ranks_that_do_not_fit_the_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", json.dumps(row))
     with pytest.raises(DataError, match="ranks has 1 entries for 2 answers"):
         read_records(path, "rankings")
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"text": "a"}, {"text"\n', '[{"text": "a"},\n {"text": "b"\n\n', '[{"text": "a"}\n']
+)
+def test_json_that_is_cut_off_is_told_on_a_line_that_is_there(tmp_path: Path, text: str) -> None:
+    (broken,) = [row for _, row in scan_rows(write(tmp_path / "x.json", text)) if isinstance(row, DataError)]
+    line = int(broken.where.rsplit(":", 1)[1])
+    assert line <= len(text.rstrip().splitlines())
+    assert broken.remedy == "mend it here: nothing after this place can be read"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no suffix that can be written") as caught:
+        write_records(tmp_path, [])
+    assert caught.value.remedy == f"write to {tmp_path / 'OUT.jsonl'} instead"
 
 
 def test_only_known_suffixes_are_written(tmp_path: Path) -> None:

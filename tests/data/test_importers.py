@@ -452,7 +452,7 @@ def test_a_kind_or_format_that_does_not_exist(tmp_path: Path, kind: str, format:
     path = write(tmp_path, {"prompt": "q"})
     with pytest.raises(DataError) as caught:
         import_file(path, kind, format)
-    assert found in caught.value.found and caught.value.allowed
+    assert found in caught.value.found and caught.value.allowed and caught.value.remedy
 
 
 def test_a_row_that_cannot_become_the_kind() -> None:

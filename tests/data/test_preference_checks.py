@@ -12,7 +12,7 @@ from align.data.checks import check_records, counts, leakage
 from align.data.comparisons import comparisons
 from align.data.preference_checks import conflicts, length_bias, place_bias, wilson
 from align.data.records import RECORDS, Ranking, Record
-from align.errors import DataError
+from align.errors import DataError, ModelError
 from tests.data.test_commands import run, write
 from tests.tiny import tiny_folder
 
@@ -190,3 +190,5 @@ def test_lengths_in_tokens(tmp_path: Path) -> None:
     assert run("check", path, "--tokenizer", tiny_folder("llama")).stdout.count("warning") == 1, "the closing line"
     with pytest.raises(DataError.__base__, match="no tokenizer can be read"):  # type: ignore[arg-type]
         run("check", path, "--tokenizer", tmp_path)
+    with pytest.raises(ModelError, match="there is no such folder"):
+        run("check", path, "--tokenizer", "nofolder")
