@@ -139,7 +139,7 @@ def test_foreign_parquet(tmp_path: Path) -> None:
         ("x.json", b'[{"a": 1},\n {"a": "\xe9"}]', "not UTF-8: byte 0xe9", "x.json:2"),
         ("x.json", b'[{"a": 1},\n {"a" 2}]', "not JSON: Expecting ':' delimiter", "x.json:2"),
         ("x.json", b'[{"a": 1}\n {"a": 2}]', "not JSON: no comma between two elements", "x.json:2"),
-        ("x.json", b'[{"a": 1},\n{"a": 2}\n', "not JSON: the file ends inside the array", ":2"),
+        ("x.json", b'[{"a": 1},\n{"a": 2}\n', "not JSON: the file ends inside the array", "x.json:2"),
         ("x.json", b'[{"a": 1}, 7]', 'the record is the number "7"', "x.json:1"),
         ("x.txt", b"fine\n\xff\n", "not UTF-8", "x.txt:2"),
         ("x.jsonl.gz", b"plain", "no complete gzip file", "x.jsonl.gz"),
