@@ -96,10 +96,14 @@ RECIPES = {
         Refused("RecipeError", "tiny.yaml:5", "demonstration", "demonstrations", "did you mean `demonstrations`?"),
     ),
     "a stage that reads a later one": (
-        ("kind: sft, model: base", "kind: sft, model: dpo"),
+        ("kind: reward, model: sft", "kind: reward, model: dpo"),
         Refused(
-            "RecipeError", "tiny.yaml:11", "reads stage `dpo` (line 15), which runs after it", "before", "move stage"
+            "RecipeError", "tiny.yaml:14", "reads stage `dpo` (line 15), which runs after it", "before", "move stage"
         ),
+    ),
+    "stages in a circle": (
+        ("kind: sft, model: base", "kind: sft, model: dpo"),
+        Refused("RecipeError", "tiny.yaml:11", "in a circle, which no order mends: sft -> dpo -> sft", "", "`base`"),
     ),
     "a stage that reads itself": (
         ("kind: sft, model: base", "kind: sft, model: sft"),

@@ -170,7 +170,9 @@ PPO_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 """Number of our PPO's config -> whether a value (other than null) is in its range, and the range in words."""
 
-RANGES = {"warmup_steps": (lambda value: value >= 0, "0 or more; below 1 a share of all steps")}
+RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "warmup_steps": (lambda value: value >= 0, "0 or more; below 1 a share of all steps")
+}
 """The same for every kind of stage. Other mistakes are told by the library itself, when the stage runs."""
 
 PACKAGES = {"use_liger_kernel": "liger-kernel", "deepspeed": "deepspeed"}
