@@ -95,8 +95,10 @@ def test_broken_rows_are_left_out_and_counted(folder: Path) -> None:
         "data: 2 of 8 rows of d.jsonl left out (empty-answer): the answer is empty",
         "data: 1 of 8 rows of d.jsonl left out (not-the-assistant): the last message is not the assistant's",
     ]
-    metrics = read_artifact(made).manifest.metrics
+    manifest = read_artifact(made).manifest
+    metrics = manifest.metrics
     assert (metrics["rows"], metrics["heldout_rows"]) == (3, 2)  # the share is held out of what is left
+    assert manifest.seed == 3, "which drew them"
     kept = (made / "train.jsonl").read_text() + (made / "heldout.jsonl").read_text()
     assert "thing 0" in kept and "thing 2" not in kept
 

@@ -208,7 +208,7 @@ def _difference(wanted: _Wanted, manifest: dict[str, Any]) -> str:
     changes = _setting_changes(manifest.get("settings", {}), wanted.settings)
     if wanted.what == "stage" and manifest.get("seed") != wanted.seed:
         changes.append("the seed changed")
-    elif wanted.seed and manifest.get("seed") not in (0, wanted.seed):  # 0: earlier versions did not write it down
+    elif wanted.settings.get("holdout") and manifest.get("seed") not in (0, wanted.seed):
         changes.append("the seed changed, which draws the held-out rows")
     old = {role: [(e["name"], e["key"]) for e in entries] for role, entries in manifest.get("inputs", {}).items()}
     for role, names in wanted.reads.items():
@@ -216,7 +216,7 @@ def _difference(wanted: _Wanted, manifest: dict[str, Any]) -> str:
             if (name, key) not in old.get(role, []) and f"input `{name}` changed" not in changes:
                 changes.append(f"input `{name}` changed")
     if not changes:
-        changes = [_unseen(wanted)]
+        changes = [_unseen(wanted, manifest)]
     shown = changes[:3] + ([f"{len(changes) - 3} more"] if len(changes) > 3 else [])
     return ", ".join(shown)
 
@@ -225,9 +225,11 @@ def _a_thing(made_by: Any, kind: Any) -> str:
     return f"a source of kind {kind}" if made_by == "source" else f"a stage of kind {made_by}"
 
 
-def _unseen(wanted: _Wanted) -> str:
+def _unseen(wanted: _Wanted, manifest: dict[str, Any]) -> str:
     if wanted.what == "source":
-        return "what its path holds changed"
+        # A 0 may also be of an earlier version, which did not write the seed of a source down.
+        seeded = wanted.settings.get("holdout") and manifest.get("seed") != wanted.seed
+        return "what its path holds, or the seed, changed" if seeded else "what its path holds changed"
     return f"{wanted.files} changed" if wanted.files else "this version of align makes it differently"
 
 

@@ -186,6 +186,10 @@ def test_the_reason_for_nested_settings_defaults_and_seeds(make: Make, tmp_path:
     others = plan(make(("seed: 7", "seed: 8")), tmp_path, {name: key + "'" for name, key in SOURCES.items()})
     assert others["prompts"].why == "the seed changed, which draws the held-out rows"
     assert others["demos"].why == "what its path holds changed"  # none of its rows are held out
+    manifest = tmp_path / "prompts/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 7', '"seed": 0'))  # as earlier versions left it
+    older = plan(make(), tmp_path, {name: key + "'" for name, key in SOURCES.items()})
+    assert older["prompts"].why == "what its path holds, or the seed, changed"
     many = "    beta: 0.3\n    epochs: 2\n    batch_size: 8\n    max_steps: 3\n    max_length: 99\n"
     assert plan(make((DPO, many)), tmp_path)["dpo"].why.endswith(", 2 more")
 
