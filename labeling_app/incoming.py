@@ -251,9 +251,9 @@ def _check(source: Source, options: Options, truths: Truths) -> _Check:
         try:
             if isinstance(record, DataError):
                 raise record
-            _check_row(place, record, seen)
             if options.gold and isinstance(record, Ranking):
                 check_asks(place, record)
+            _check_row(place, record, seen)
         except DataError as error:
             if options.broken == "stop":
                 raise _as_asked(error, options) from None

@@ -108,8 +108,15 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def stages_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The process that the server forked, if there is one now: it is no child of the run itself."""
-    own = psutil.Process(process.pid).children()
-    return [p for p in descendants(process) if p not in own]
+    return [p for p in descendants(process) if parent_of(p) not in (None, process.pid)]
+
+
+def parent_of(process: psutil.Process) -> int | None:
+    """Asked of each process itself: of two lists of processes, one may have begun or ended in between."""
+    try:
+        return int(process.ppid())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def run_and_kill(world: World, kill: Kill, log: Path, first: str = "") -> None:

@@ -9,7 +9,6 @@ A policy artifact is one of three:
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ import torch
 
 from align.artifacts import Artifact
 from align.data.chat import stop_ids, template_text
-from align.data.fields import near
 from align.errors import ModelError
 from align.models.heads import HEADS, as_scorer, saved_head
-from align.recipe.schema import Lora
 
 POLICY = "policy.json"
 
@@ -359,50 +356,6 @@ def context_of(model: Any) -> int:
     """The longest sequence the model can read, in tokens; a very large number where its config names none."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 1 << 30)
-
-
-def check_targets(model: Any, lora: Lora, where: str) -> None:
-    """Raise ModelError if the model has no layer of a name that the adapter is to sit on."""
-    if lora.targets == "all-linear":
-        return
-    names = [name for name, _ in model.named_modules()]
-    if isinstance(lora.targets, str):  # PEFT reads it as a pattern of whole paths
-        gone = [] if any(_matches(lora.targets, name) for name in names) else [lora.targets]
-    else:
-        gone = [t for t in lora.targets if not any(name == t or name.endswith(f".{t}") for name in names)]
-    if gone:
-        layers = sorted({name.rpartition(".")[2] for name, m in model.named_modules() if _is_linear(m)} - {"lm_head"})
-        raise ModelError(
-            f"the model has no layer `{gone[0]}`{near(gone[0], layers)}",
-            where=f"lora.targets, model {where}",
-            allowed=", ".join(layers),
-            remedy=f"lora: {{targets: [{layers[0]}]}}; or leave targets out, which is all-linear",
-        )
-
-
-def _matches(pattern: str, name: str) -> bool:
-    try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error:
-        return False
-
-
-def _is_linear(layer: Any) -> bool:
-    weight = getattr(layer, "weight", None)
-    return weight is not None and weight.dim() == 2 and "Embedding" not in type(layer).__name__  # GPT-2 has Conv1D
-
-
-def lora_config(lora: Lora, task: str) -> Any:
-    """PEFT's config for our settings. task: CAUSAL_LM or SEQ_CLS (whose head is then trained and saved as well)."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        task_type=task,
-    )
 
 
 def save_model(model: Any, tokenizer: Any, out: Path, ref: ModelRef, merge: Path | None = None) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 from align.contract import Context
 from align.errors import ModelError
 from align.models.device import pick_device, pick_dtype
-from align.models.load import ModelRef, check_targets, check_vocabulary, load_causal, load_merged, lora_config
+from align.models.load import ModelRef, check_vocabulary, load_causal, load_merged
+from align.models.lora import check_targets, lora_config
 from align.recipe.schema import Lora
 
 

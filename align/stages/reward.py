@@ -15,14 +15,13 @@ from align.evaluation.reward_accuracy import accuracy
 from align.models.device import pick_device, pick_dtype
 from align.models.load import (
     ModelRef,
-    check_targets,
     check_vocabulary,
     load_merged,
     load_tokenizer,
-    lora_config,
     resolve,
 )
 from align.models.load import save_model as save
+from align.models.lora import check_targets, lora_config
 from align.models.score import score_sequences
 from align.recipe.schema import Reward
 from align.trainers.progress import run_training, training_arguments

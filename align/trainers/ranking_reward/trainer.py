@@ -36,10 +36,10 @@ from align.models.load import (
     load_merged,
     load_scorer,
     load_tokenizer,
-    lora_config,
     resolve,
 )
 from align.models.load import save_model as save_adapter_or_model
+from align.models.lora import lora_config
 from align.models.score import score_heads
 from align.recipe.schema import Lora
 from align.trainers.ranking_reward.batches import bootstrap_weights, judged, ranked, token_rows
