@@ -26,7 +26,8 @@ from labeling_app.identities import expect, expected
 from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
-from labeling_app.store.models import Invitation, LoginSession, PersonRow, Throttle
+from labeling_app.store.models import Invitation, LoginSession, PersonRow
+from labeling_app.throttle import count_failure, forgive, hold_back, throttle_keys
 
 Role = Literal["annotator", "reviewer", "admin"]
 RANK: dict[str, int] = {"annotator": 0, "reviewer": 1, "admin": 2}
@@ -35,9 +36,6 @@ RANK: dict[str, int] = {"annotator": 0, "reviewer": 1, "admin": 2}
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 SESSION_SECONDS = 30 * 86_400.0
 INVITATION_SECONDS = 7 * 86_400.0
-ATTEMPTS = {"name and address": 5, "address": 50, "name": 50}
-"""Failures after which a login waits: 2, 4, 8 ... seconds, at most LONGEST_WAIT; forgotten after FORGET_SECONDS."""
-LONGEST_WAIT, FORGET_SECONDS = 900.0, 86_400.0
 
 LOCAL = "local"
 """The name of the one person of an app without accounts; nobody else may take it."""
@@ -103,6 +101,12 @@ def local_person(store: Store) -> Person:
     with store.write() as session:
         row = session.execute(select(PersonRow).where(PersonRow.name == LOCAL)).scalar()
         return person_of(row) if row else new_person(session, store.now(), LOCAL, None, "admin", "command")
+
+
+def as_of_now(store: Store, person: Person) -> Person:
+    """A person as the database has them now: what was read at the start may be of another language."""
+    with store.read() as session:
+        return person_of(session.get_one(PersonRow, person.id))
 
 
 def people(store: Store) -> list[Person]:
@@ -184,7 +188,7 @@ def login(store: Store, name: str, password: str, address: str) -> tuple[Person,
             failed = True
         else:
             failed = False
-            session.execute(delete(Throttle).where(Throttle.key == _sha(f"both {name} {address}")))
+            forgive(session, address, name)
             session.execute(delete(LoginSession).where(LoginSession.expires < store.now()))
             token = open_session(session, store, row.id)
             record_event(session, store.now(), row.pseudonym, "login", f"person:{row.id}")
@@ -323,36 +327,6 @@ def open_invitation(session: Session, store: Store, token: str) -> Invitation | 
 def no_invitation() -> Refused:
     """What is said about an invitation that was used, or is over."""
     return Refused("bad-invitation", "this invitation was used, or is over", remedy="ask for a new link")
-
-
-def throttle_keys(address: str, name: str | None = None) -> dict[str, int]:
-    """What failures of a login are counted by, and how many each may have."""
-    keys = {f"address {address}": ATTEMPTS["address"]}
-    if name is not None:
-        keys |= {f"both {name} {address}": ATTEMPTS["name and address"], f"name {name}": ATTEMPTS["name"]}
-    return {_sha(key): limit for key, limit in keys.items()}
-
-
-def hold_back(session: Session, store: Store, keys: dict[str, int]) -> None:
-    """Raises Refused while one of these has to wait."""
-    waiting = select(Throttle.key).where(Throttle.key.in_(keys), Throttle.blocked_until > store.now())
-    if session.execute(waiting).first():
-        raise Refused("throttled", "there were too many failed logins", remedy="wait a few minutes and try again")
-
-
-def count_failure(session: Session, store: Store, keys: dict[str, int]) -> None:
-    """Count a failed login by each of these."""
-    for key, limit in keys.items():
-        row = session.get(Throttle, key)
-        if row is None:
-            row = Throttle(key=key, failures=0, blocked_until="", last="")
-            session.add(row)
-        if row.last < store.now(-FORGET_SECONDS):
-            row.failures = 0
-        row.failures += 1
-        row.last = store.now()
-        over = row.failures - limit
-        row.blocked_until = store.now(min(LONGEST_WAIT, 2.0 ** min(over + 1, 10))) if over >= 0 else ""
 
 
 def _hashed(password: str) -> str:

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from labeling_app.api import PersonOf, add_api, said, wants_page
 from labeling_app.errors import Refused
 from labeling_app.listing import add_listing
-from labeling_app.people import Person, accept, invitation_holds, login, logout, who
+from labeling_app.people import Person, accept, as_of_now, invitation_holds, login, logout, who
 from labeling_app.rendering import code_styles
 from labeling_app.store.database import Store
 from labeling_app.words import language_of, words
@@ -38,6 +38,9 @@ from labeling_app.words import language_of, words
 SESSION, FORM = "align_session", "align_form"
 """Names of the cookies; over https they get the prefix that browsers bind to this host."""
 HOME = "/app"
+PAGES = (HOME, f"{HOME}/", f"{HOME}/quality", f"{HOME}/quality/")
+LONGEST_WAY = 500
+"""Where people may be led to when they have come in, and how long such an address may be with its query."""
 STATIC = Path(__file__).with_name("static")
 
 HEADERS = {
@@ -113,7 +116,7 @@ def create_app(store: Store, *, origins: Sequence[str], only: Person | None = No
 
 def who_asks(store: Store, only: Person | None) -> Callable[[Request], Person | None]:
     """Request → person: by cookie or token, or always the one person there is."""
-    return lambda request: only or person_behind(store, request)
+    return lambda request: as_of_now(store, only) if only else person_behind(store, request)
 
 
 def _add_login(app: FastAPI, store: Store, secure: bool) -> None:
@@ -149,10 +152,11 @@ def _add_join(app: FastAPI, store: Store, secure: bool) -> None:
 
 
 class Door(NamedTuple):
-    """A page that lets people in: /login, or /join/TOKEN; and the project that they are on the way to, if any."""
+    """A page that lets people in: /login, or /join/TOKEN; and the project, or the page, that they are on the way to."""
 
     path: str
     project: str
+    to: str = ""
 
     @property
     def joining(self) -> bool:
@@ -160,13 +164,20 @@ class Door(NamedTuple):
         return self.path.startswith("/join/")
 
     def at(self, path: str) -> str:
-        """A path, with the project."""
-        return f"{path}?{urlencode({'project': self.project})}" if self.project else path
+        """A path, with what they are on the way to."""
+        wish = {name: value for name, value in (("project", self.project), ("to", self.to)) if value}
+        return f"{path}?{urlencode(wish)}" if wish else path
 
 
 def door(request: Request, path: str) -> Door:
-    """The door at this path, and the project that the request names: whoever comes in arrives there."""
-    return Door(path, request.query_params.get("project", ""))
+    """The door at this path, and the project or page that the request names: whoever comes in arrives there."""
+    wish = request.query_params
+    return Door(path, wish.get("project", ""), our_page(wish.get("to", "")))
+
+
+def our_page(address: str) -> str:
+    """An address if it is that of a page of ours, else nothing: a link to the login is anybody's to make."""
+    return address if address.partition("?")[0] in PAGES and len(address) <= LONGEST_WAY else ""
 
 
 def join_path(token: str) -> str:
@@ -202,8 +213,8 @@ def _entered(sent: _Sent, enter: Callable[[], tuple[Person, str]]) -> Response:
 
 
 def let_in(door: Door, token: str, secure: bool) -> Response:
-    """To the ranking page, with the cookie of a new session."""
-    response = RedirectResponse(door.at(HOME), status_code=303)
+    """To the page they are on the way to, with the cookie of a new session."""
+    response = RedirectResponse(door.to or door.at(HOME), status_code=303)
     set_cookie(response, SESSION, token, secure)
     return response
 
@@ -275,8 +286,14 @@ class _Guard:
         person = await run_in_threadpool(self.person_of, request)
         if person is not None:
             return _for_reviewers(request) if _gets_page(request) and person.role == "annotator" else None
-        to_login = RedirectResponse(door(request, "").at("/login"), status_code=303)
-        return to_login if _gets_page(request) else HTMLResponse("log in first", status_code=401)
+        return _to_login(request) if _gets_page(request) else HTMLResponse("log in first", status_code=401)
+
+
+def _to_login(request: Request) -> Response:
+    """To the login, and from there to this page."""
+    path, query = request.url.path, request.url.query
+    wanted = "" if path.rstrip("/") == HOME and not query else our_page(f"{path}?{query}" if query else path)
+    return RedirectResponse(Door("", "", wanted).at("/login"), status_code=303)
 
 
 def _for_reviewers(request: Request) -> Response | None:

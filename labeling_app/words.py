@@ -11,7 +11,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "join": ("Create account", "创建账号"),
     "login-with": ("Log in with {name}", "使用 {name} 登录"),
     "join-with": ("Create account with {name}", "使用 {name} 创建账号"),
-    "quality": ("Project in numbers", "项目统计"),
+    "quality": ("Quality", "质量"),
     "for-reviewers": (
         "This page is for reviewers and administrators. Ask an administrator if you should see it.",
         "此页面仅供审核员和管理员查看。如需查看，请联系管理员。",

@@ -13,21 +13,19 @@ from labeling_app.people import (
     LOCAL,
     Person,
     Role,
-    count_failure,
     free_name,
-    hold_back,
     new_person,
     no_invitation,
     open_invitation,
     open_session,
     person_of,
     row_named,
-    throttle_keys,
 )
 from labeling_app.retyped import typed
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 from labeling_app.store.models import LoginSession, PersonRow
+from labeling_app.throttle import count_failure, hold_back, throttle_keys
 
 if TYPE_CHECKING:  # accounts are changed where Authlib is not installed
     from labeling_app.oidc.provider import Subject

@@ -24,11 +24,13 @@ def _random() -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A login that was begun at a door of this app. back: the address the provider sends the browser to."""
+    """A login that was begun at a door of this app, with what the door knows. back: the address the provider sends the
+    browser to."""
 
     path: str
     project: str
     back: str
+    to: str = ""
     state: str = field(default_factory=_random)
     nonce: str = field(default_factory=_random)
     verifier: str = field(default_factory=_random)

@@ -54,7 +54,7 @@ class Ways:
         """To the provider."""
         try:
             may_try(self.store, address_of(request))
-            attempt = Attempt(here.path, here.project[:LONGEST_PROJECT], self._reached_at(request) + BACK)
+            attempt = Attempt(here.path, here.project[:LONGEST_PROJECT], self._reached_at(request) + BACK, here.to)
             response = RedirectResponse(self.provider.begin(attempt), status_code=303)
         except Refused as refused:
             return self._said(request, here, refused.code)
@@ -66,7 +66,7 @@ class Ways:
         """From the provider: with a code, or without."""
         begun = request.cookies.get(cookie_name(BEGUN, self.secure), "")
         attempt = from_cookie(begun, self.settings.secret, self.store.clock())
-        here = Door(attempt.path, attempt.project) if attempt else door(request, "/login")
+        here = Door(attempt.path, attempt.project, attempt.to) if attempt else door(request, "/login")
         try:
             may_try(self.store, address_of(request))
             response = let_in(here, self._entered(request, attempt), self.secure)

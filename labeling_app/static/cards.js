@@ -7,7 +7,7 @@ import { known, say } from "./words.js";
 export const letterOf = (keys, key) => String.fromCharCode(65 + keys.indexOf(key));
 
 // A card for every answer of an item; those that are rated show their ratings. act: { move(key, how), bucket(key, n),
-// edit, flag, rate, open } of the page.
+// edit, flag, compare, rate, open } of the page.
 export function makeCards(item, state, act) {
   const keys = item.answers.map((answer) => answer.key);
   const cards = Object.fromEntries(item.answers.map((answer) => [answer.key, card(answer, letterOf(keys, answer.key), item, act)]));
@@ -30,6 +30,7 @@ function card(answer, letter, item, act) {
       make("span", { class: "ar-handle", role: "img", "aria-label": say("handle", { letter }), "data-handle": key }, "⠿"),
       make("h3", {}, make("span", { class: "ar-letter" }, letter), " ", make("span", { class: "ar-where" })),
       make("span", { class: "ar-marks" }),
+      make("span", { class: "ar-tools ar-looks" }, button(say("differences"), () => act.compare(key), { class: "ar-tool" })),
       make("span", { class: "ar-tools" },
         tool("up", "up"), tool("down", "down"), tool("tie", "tie"), tool("leaveOut", "out"),
         [0, 1, 2].map((n) => button(say(`bucket${n}`), () => act.bucket(key, n), { class: "ar-tool ar-do-bucket", "data-to": n })),

@@ -90,9 +90,10 @@ export function points(width, label, rows, [from, to], tick) {
   return picture(width, bottom + 20, label, [...ticks, ...drawn]);
 }
 
-// Lines, 1 at the top: series [{ name, values, kind }] over names of steps; null is a gap. base: a dashed line.
-export function lines(width, label, series, base, names) {
+// Lines, 1 at the top. all: [{ name, values, kind }] over names of steps; null is a gap. base: a dashed line.
+export function lines(width, label, all, base, names) {
   const [left, right, top, tall] = [36, 56, 10, 190];
+  const series = all.filter((one) => one.values.some((value) => value !== null)); // a name without a line would stand beside any height
   const known = [...series.flatMap((one) => one.values), ...base].filter((value) => value !== null);
   const [low, high] = [Math.floor(Math.min(...known) * 4) / 4, Math.max(Math.ceil(Math.max(...known) * 4) / 4, Math.floor(Math.min(...known) * 4) / 4 + 0.25)];
   const y = (value) => top + ((value - low) / (high - low)) * tall;
@@ -104,7 +105,7 @@ export function lines(width, label, series, base, names) {
   ]);
   const path = (values) => values.reduce((d, value, at) => (value === null ? d : `${d}${d && values[at - 1] !== null ? "L" : "M"}${x(at)} ${y(value)}`), "");
   parts.push(node("path", { d: path(base), class: "aq-base" }));
-  const ends = apart(series.map((one) => y(one.values.findLast((value) => value !== null) ?? low)));
+  const ends = apart(series.map((one) => y(one.values.findLast((value) => value !== null))));
   series.forEach((one, number) => {
     parts.push(node("path", { d: path(one.values), class: `aq-line aq-s${one.kind}` }));
     one.values.forEach((value, at) => { if (value !== null) parts.push(node("circle", { cx: x(at), cy: y(value), r: 3.5, class: `aq-dot aq-s${one.kind}` })); });

@@ -12,27 +12,30 @@ const choices = (name, prefix, codes, now) => codes.map((code, n) => make("label
 const note = (name, value = "") => make("label", { class: "ar-note" }, say("note"), make("textarea", { name, rows: "2", maxlength: "300000", value }));
 // Not of type submit: Enter presses the first of those.
 const closing = (word, value) => button(say(word), (event) => event.target.closest("dialog").close(value));
-const cancel = () => closing("cancel", "");
+const cancel = () => closing("cancel", "cancel");
 
-export async function askSkip(root) {
-  const said = await dialog(root, say("skipWhy"), [...choices("reason", "skip", SKIPS), note("comment")], [cancel(), send(say("skip"), "skip")]);
-  return said && { reason: said.reason, comment: said.comment };
+// What these three return is null after Escape, which may be a slip, and undefined after Cancel. typed(...): called at
+// every change, so that what was written outlives the slip and a reload; before: what was written so far.
+
+export async function askSkip(root, { before, typed }) {
+  const fields = [...choices("reason", "skip", SKIPS, before?.reason), note("comment", before?.comment)];
+  const said = await dialog(root, say("skipWhy"), fields, [cancel(), send(say("skip"), "skip")], typed);
+  return said && { cancel: undefined, skip: { reason: said.reason, comment: said.comment } }[said.action];
 }
 
-export async function askFlag(root, letter, now) {
-  const actions = [cancel(), now ? closing("remove", "remove") : null, send(say("ok"), "ok")];
-  const said = await dialog(root, say("flagWhy", { letter }), [...choices("code", "flag", FLAGS, now?.code), note("note", now?.note)], actions);
-  return said && (said.action === "remove" ? { code: null } : { code: said.code, note: said.note });
+export async function askFlag(root, letter, { before, flagged, typed }) {
+  const actions = [cancel(), flagged ? closing("remove", "remove") : null, send(say("ok"), "ok")];
+  const fields = [...choices("code", "flag", FLAGS, before?.code), note("note", before?.note)];
+  const said = await dialog(root, say("flagWhy", { letter }), fields, actions, typed);
+  return said && { cancel: undefined, remove: { code: null }, ok: { code: said.code, note: said.note } }[said.action];
 }
 
-// typed(text): called at every change, so that a long text outlives a reload. What it returns is null after Escape,
-// undefined after Cancel.
 export async function askEdit(root, letter, { before, edited, typed }) {
   const field = make("textarea", {
     name: "text", rows: "14", maxlength: "300000", dir: "auto", value: before, "aria-labelledby": "ar-dialog-title",
     oninput: () => typed(field.value),
   });
-  const actions = [closing("cancel", "cancel"), edited ? closing("remove", "remove") : null, send(say("ok"), "ok")];
+  const actions = [cancel(), edited ? closing("remove", "remove") : null, send(say("ok"), "ok")];
   const asked = dialog(root, say("editing", { letter }), [field], actions);
   field.setSelectionRange(0, 0);
   field.scrollTop = 0;

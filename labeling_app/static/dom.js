@@ -16,14 +16,16 @@ export function make(tag, attributes = {}, ...children) {
 export const button = (text, onclick, more = {}) => make("button", { type: "button", onclick, ...more }, text);
 
 // A dialog over the page; what it returns when closed by its form, or null. The page behind keeps its state.
-export function dialog(root, title, fields, actions) {
+// typed(values): called at every change.
+export function dialog(root, title, fields, actions, typed = () => {}) {
   return new Promise((resolve) => {
     const before = document.activeElement;
     const form = make("form", { method: "dialog" }, make("h2", { id: "ar-dialog-title" }, title), fields, make("p", { class: "ar-actions" }, actions));
+    const valuesNow = () => Object.fromEntries(new FormData(form));
+    form.addEventListener("input", () => typed(valuesNow()));
     const box = make("dialog", { class: "ar-dialog", "aria-labelledby": "ar-dialog-title" }, form);
     box.addEventListener("close", () => {
-      const values = box.returnValue ? Object.fromEntries(new FormData(form)) : {};
-      const said = box.returnValue ? { action: box.returnValue, ...values } : null;
+      const said = box.returnValue ? { action: box.returnValue, ...valuesNow() } : null;
       box.remove();
       before?.focus?.();
       resolve(said);

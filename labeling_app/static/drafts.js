@@ -39,7 +39,16 @@ export async function keepDraft(page) {
 export const said = (state) => JSON.stringify({ ...state, seconds: 0 });
 
 const begun = (state) => state.moves > 0 || state.comment !== "" || state.edit || state.begun || state.flags.length > 0 ||
-  Object.keys(state.ratings).length > 0;
+  Object.keys(state.ratings).length > 0 || Object.keys(state.unused ?? {}).length > 0;
+
+// What was written in the dialog of a skip ("skip") or of a flag (the answer's key) and has not been used so far. It is
+// there when the dialog is opened again.
+export function keepUnused(page, what, said) {
+  if (!said && !page.state.unused?.[what]) return;
+  const { [what]: _, ...others } = page.state.unused ?? {};
+  page.state.unused = said ? { ...others, [what]: said } : others;
+  soon(page);
+}
 
 // The state that a draft of this item has, or null; here: whether only this tab has it.
 export function draftOf(item) {

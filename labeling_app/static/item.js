@@ -17,10 +17,10 @@ export function showItem(page) {
   page.cards = makeCards(item, page.state, {
     move: (key, how) => work.moveBy(page, key, how),
     bucket: (key, n) => work.change(page, order.toBucket(page.state, key, page.state.buckets[key] === n ? undefined : n), key),
-    edit: (key) => work.edit(page, key), flag: (key) => work.flag(page, key),
+    edit: (key) => work.edit(page, key), flag: (key) => work.flag(page, key), compare: (key) => work.compare(page, key),
     rate: (key, name, value) => work.rate(page, key, name, value), open: (key) => work.unfold(page, key),
   });
-  page.place = make("div", {});
+  page.place = make("div", { onfocusin: (event) => { const card = event.target.closest(".ar-card"); if (card) work.cameTo(page, card); } });
   draggable(page.place, (key, target) => work.dropped(page, key, target));
   page.place.addEventListener("change", (event) => {
     if (event.target.dataset.strength) work.change(page, order.prefer(page.state, Number(event.target.dataset.strength)));
@@ -30,7 +30,7 @@ export function showItem(page) {
   arrange(page.place, item, page.state, page.cards);
   fold(page.main, page.cards);
   window.scrollTo(0, 0);
-  page.cards[work.first(page)].focus({ preventScroll: true });
+  page.cards[work.chosen(page)].focus({ preventScroll: true });
 }
 
 function guidelines(item) {

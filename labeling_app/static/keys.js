@@ -53,7 +53,7 @@ function actsOf(page) {
     act(...given);
     return true;
   };
-  const at = (act) => on((...given) => act(page, work.focused(page), ...given));
+  const at = (act) => on((...given) => act(page, work.chosen(page), ...given));
   return {
     choose: on((way) => work.choose(page, way)),
     step: at((_, key, way) => work.moveBy(page, key, way < 0 ? "up" : "down")),
@@ -67,7 +67,7 @@ function actsOf(page) {
     flag: at(work.flag),
     open: at(work.unfold),
     comment: on(() => page.main.querySelector("#ar-comment").focus()),
-    answers: on(() => work.look(page, work.first(page))),
+    answers: on(() => work.look(page, work.chosen(page))),
     submit: on(() => submit(page)),
     skip: on(() => skip(page)),
     undo: () => { undo(page); return true; },

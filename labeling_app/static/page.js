@@ -12,6 +12,7 @@ import { showItem } from "./item.js";
 import { listen } from "./keys.js";
 import * as order from "./order.js";
 import * as server from "./server.js";
+import { chosen, look } from "./work.js";
 import { say, setLanguage } from "./words.js";
 
 const LOOK_AGAIN = 10_000;
@@ -67,8 +68,10 @@ class Page {
   async speak() {
     this.locale = setLanguage(this.locale === "en" ? "zh-CN" : "en");
     frame(this);
-    if (this.item) showItem(this);
-    else if (this.emptiness) this.nothing(...this.emptiness());
+    if (this.item) {
+      showItem(this);
+      look(this, chosen(this));
+    } else if (this.emptiness) this.nothing(...this.emptiness());
     else if (this.failed) complain(this, this.failed);
     await server.setLocale(this.locale).catch((error) => complain(this, error));
   }
@@ -125,6 +128,7 @@ class Page {
     this.alert.replaceChildren();
     this.failed = null;
     if (this.item) this.root.querySelector("dialog[open]")?.close(); // it was about that one
+    if ((this.item || this.emptiness) && new URLSearchParams(location.search).has("item")) this.stay(); // that one is done
     this.item = told.item;
     if (!told.item) {
       this.state = null;
@@ -138,7 +142,7 @@ class Page {
       frame(this);
     }
     this.keysOf = told.item.answers.map((answer) => answer.key);
-    this.warned = null;
+    this.warned = this.chosen = null;
     const draft = draftOf(told.item);
     const sent = !draft && !told.item.last && this.sent.get(told.item.lease); // before it was skipped
     this.state = draft?.state ?? (sent || this.startOf(told.item));
@@ -163,12 +167,13 @@ class Page {
     return same ? sent : order.fromRanks(this.keysOf, last.ranks, last);
   }
 
-  nothing(text, looksAgain = false) {
+  // way: the word on a button to the next item.
+  nothing(text, way = null) {
     clearTimeout(this.looking);
     delete this.main.dataset.lease;
     this.count.textContent = ""; // it was of the item before
-    this.main.replaceChildren(make("p", { class: "ar-nothing" }, text), looksAgain ? button(say("again"), () => this.loadNext()) : "");
-    if (looksAgain) this.lookAgain();
+    this.main.replaceChildren(make("p", { class: "ar-nothing" }, text), way ? button(say(way), () => this.loadNext()) : "");
+    if (way === "again") this.lookAgain();
   }
 
   // Until there is an item, whatever the server said in between.
@@ -184,8 +189,8 @@ class Page {
   }
 }
 
-// Why there is no item, and whether there may be one later.
+// Why there is no item, and the way on, where there may be one.
 function why(told) {
-  const text = { "all-ranked": say("done"), "others-are-at-it": say("waiting", { n: told.waiting }) }[told.reason] ?? say(told.reason);
-  return [text, ["empty", "others-are-at-it"].includes(told.reason)];
+  const text = { "all-ranked": say("done"), "others-are-at-it": say(told.waiting === 1 ? "waitingOne" : "waiting", { n: told.waiting }) }[told.reason] ?? say(told.reason);
+  return [text, { empty: "again", "others-are-at-it": "again", "not-yours-to-decide": "goOn" }[told.reason]];
 }

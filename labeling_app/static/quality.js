@@ -102,7 +102,7 @@ class QualityPage {
   complain(error) {
     if (!(error instanceof server.Refused)) throw error;
     this.failed = error;
-    const way = error.code === "login" ? make("a", { href: "/login" }, say("login")) : "";
+    const way = error.code === "login" ? make("a", { href: `/login?${new URLSearchParams({ to: location.pathname + location.search })}` }, say("login")) : "";
     this.alert.replaceChildren(make("p", {}, say(error.code), " ", way));
   }
 

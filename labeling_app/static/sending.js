@@ -3,7 +3,7 @@
 import { letterOf } from "./cards.js";
 import { complainOf, tell } from "./complaints.js";
 import { askSkip } from "./dialogs.js";
-import { AGAIN_AFTER, forget, keepDraft, soon } from "./drafts.js";
+import { AGAIN_AFTER, forget, keepDraft, keepUnused, soon } from "./drafts.js";
 import * as order from "./order.js";
 import * as server from "./server.js";
 import { say } from "./words.js";
@@ -52,7 +52,10 @@ function doubtOf(state, keys) {
 
 export async function skip(page) {
   if (!page.item || page.busy) return;
-  const said = await askSkip(page.root);
+  const { item } = page;
+  const said = await askSkip(page.root, { before: page.state.unused?.skip, typed: (now) => keepUnused(page, "skip", now) });
+  if (page.item !== item) return;
+  if (said === undefined) keepUnused(page, "skip", null);
   if (!said) return;
   const sent = { ...headOf(page), reason: said.reason, comment: said.comment };
   await close(page, server.skip, sent);
@@ -85,7 +88,7 @@ async function close(page, send, sent) {
   if (await page.load(() => send(page.slug, page.task, { ...sent, token }))) {
     page.tried = null; // undone and sent again as it was, it is to be saved again
     forget(item.lease);
-    page.sent.set(item.lease, state);
+    page.sent.set(item.lease, { ...state, unused: {} });
     page.says.textContent = say("saved");
     Object.assign(page, { came: page.state, went: performance.now() });
   } else {

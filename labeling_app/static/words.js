@@ -37,6 +37,7 @@ const WORDS = {
   helpful: ["Helpful", "有帮助"], harmless: ["Harmless", "无害"], honest: ["Honest", "诚实"],
   done: ["All ranked. Thank you.", "全部完成，谢谢。"], empty: ["There is nothing to rank yet.", "还没有可排序的内容。"],
   waiting: ["Others are at the last {n} items. This page looks again by itself.", "其他人正在标注最后 {n} 项，本页会自动刷新。"],
+  waitingOne: ["Someone else is at the last item. This page looks again by itself.", "其他人正在标注最后一项，本页会自动刷新。"],
   again: ["Look again", "重新查看"],
   noProject: ["There is no project yet. Import answers: align labels import FILE --project NAME", "还没有项目。导入回答：align labels import FILE --project NAME"],
   "no-project": ["There is no project of this name. Choose another above, or ask for the right link.", "没有此名称的项目。请在上方选择其他项目，或索取正确的链接。"],

@@ -2,12 +2,20 @@
 
 import { arrange, fold, letterOf, mark, preference, whereIs } from "./cards.js";
 import { askEdit, askFlag, showDifferences } from "./dialogs.js";
-import { soon } from "./drafts.js";
+import { keepUnused, soon } from "./drafts.js";
 import * as order from "./order.js";
 import { say } from "./words.js";
 
-export const first = (page) => page.place.querySelector(".ar-card").dataset.key;
-export const focused = (page) => document.activeElement?.closest?.(".ar-card")?.dataset.key ?? first(page);
+const first = (page) => page.place.querySelector(".ar-card").dataset.key;
+
+// The answer that keys act on: the one chosen last, wherever the focus has gone since.
+export const chosen = (page) => document.activeElement?.closest?.(".ar-card")?.dataset.key ?? page.chosen ?? first(page);
+
+// Focus has come into this card, or to something in it.
+export function cameTo(page, card) {
+  page.chosen = card.dataset.key;
+  for (const one of Object.values(page.cards)) one.classList.toggle("ar-chosen", one === card);
+}
 
 export function change(page, state, key = null) {
   if (state === page.state) return;
@@ -42,7 +50,7 @@ export function prefer(page, strength) {
 
 // A digit in buckets. One after the other sorts them all.
 export function sort(page, bucket) {
-  const key = focused(page);
+  const key = chosen(page);
   const fresh = page.state.buckets[key] === undefined;
   change(page, order.toBucket(page.state, key, bucket), key);
   const next = fresh && page.keysOf.find((other) => page.state.buckets[other] === undefined);
@@ -60,7 +68,7 @@ export function turnWay(page, way) {
   page.way = way;
   localStorage.setItem("align-way", way);
   for (const choice of page.main.querySelectorAll("[data-way]")) choice.setAttribute("aria-pressed", String(choice.dataset.way === way));
-  const key = focused(page);
+  const key = chosen(page);
   change(page, { ...page.state, way });
   page.cards[key].focus({ preventScroll: true });
 }
@@ -74,7 +82,7 @@ export function unfold(page, key) {
 // Choose the next answer on the page (1), or the one before (-1).
 export function choose(page, way) {
   const all = [...page.place.querySelectorAll(".ar-card")];
-  const at = all.indexOf(document.activeElement?.closest?.(".ar-card"));
+  const at = all.indexOf(page.cards[chosen(page)]);
   look(page, all[Math.max(0, Math.min(all.length - 1, at + way))].dataset.key);
 }
 
@@ -103,8 +111,12 @@ export async function edit(page, key) {
 }
 
 export async function flag(page, key) {
-  const now = page.state.flags.find((flag) => flag.key === key);
-  const said = await askFlag(page.root, letterOf(page.keysOf, key), now);
+  const { item } = page;
+  const flagged = page.state.flags.find((flag) => flag.key === key);
+  const typed = (now) => keepUnused(page, key, now);
+  const said = await askFlag(page.root, letterOf(page.keysOf, key), { before: page.state.unused?.[key] ?? flagged, flagged, typed });
+  if (page.item !== item || said === null) return;
+  keepUnused(page, key, null);
   if (!said) return;
   const others = page.state.flags.filter((flag) => flag.key !== key);
   change(page, { ...page.state, flags: said.code ? [...others, { key, code: said.code, note: said.note }] : others });

@@ -15,7 +15,7 @@ import uvicorn
 from labeling_app import outgoing
 from labeling_app.incoming import import_labels
 from labeling_app.pages import mount_pages
-from labeling_app.people import Person, create_person, script_token
+from labeling_app.people import Person, create_person, local_person, script_token
 from labeling_app.projects import ProjectInfo, make_project
 from labeling_app.server import create_app
 from labeling_app.store.database import Store, open_store
@@ -44,9 +44,10 @@ def row(prompt: str | list[dict[str, str]], texts: list[str], **more: Any) -> di
 
 @dataclass
 class Served:
-    """An app with accounts, its database, and the thread it runs in."""
+    """An app, its database, and the thread it runs in. alone: without accounts, as one person's."""
 
     folder: Path
+    alone: bool = False
     port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
@@ -56,7 +57,8 @@ class Served:
 
     def start(self) -> None:
         """Serve, and return once it answers."""
-        app = mount_pages(create_app(self.store, origins=[self.url]), self.store)
+        only = local_person(self.store) if self.alone else None
+        app = mount_pages(create_app(self.store, origins=[self.url], only=only), self.store, only)
         config = uvicorn.Config(app, host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
         self.app, self.server = app, uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)

@@ -113,7 +113,7 @@ def test_writing_why_by_keys_alone(screen: Show, served: Served) -> None:
     page.press("Shift+ArrowDown", "c")
     page.page.keyboard.type("As it is 1 = best")
     page.press("Escape")
-    assert page.page.evaluate("document.activeElement.className") == "ar-card"
+    assert page.page.evaluate("document.activeElement.matches('.ar-card')")
     page.press("c")
     shown = page.ranks()
     page.press("Control+Enter")
@@ -272,3 +272,62 @@ def test_the_way_on_is_in_sight(screen: Show, served: Served, size: tuple[int, i
     said = page.page.locator(".ar-alert p").bounding_box()
     assert said["y"] >= 0 and said["y"] + said["height"] < height
     assert page.page.evaluate("scrollY") > 500 and page.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def outlined(page: Screen) -> list[str]:
+    """The answers whose card has the outline of the one that keys act on."""
+    found: list[str] = page.page.evaluate(
+        """() => [...document.querySelectorAll(".ar-card")]
+           .filter((card) => getComputedStyle(card).boxShadow !== "none")
+           .map((card) => card.querySelector(".ar-body").innerText.trim())"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("away", ["comment", "help", "language", "flag", "nowhere"])
+def test_keys_act_on_the_answer_chosen_last(screen: Show, served: Served, away: str) -> None:
+    page = screen(served.project(items(2)), reduced_motion="reduce")
+    third = page.tiers()[2][0]
+    page.press("ArrowDown", "ArrowDown")
+    if away == "comment":
+        page.press("c")
+        assert outlined(page) == [third]
+        page.press("Escape")
+    elif away == "help":
+        page.page.get_by_role("button", name="Keys").click()
+        page.dialog()
+        page.press("Escape")
+    elif away == "language":
+        page.page.get_by_role("button", name="中文").click()
+        page.page.get_by_role("button", name="提交").wait_for()
+    elif away == "flag":
+        page.press("f")
+        page.dialog()
+        page.press("Escape")
+    else:
+        page.page.locator(".ar-prompt").click()
+    page.page.locator("dialog").wait_for(state="detached")
+    assert outlined(page) == [third]
+    page.press("x")
+    assert [text for text, rank in page.ranks().items() if rank is None] == [third]
+
+
+def test_arrows_go_on_from_the_answer_chosen_last(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(2)), reduced_motion="reduce")
+    second, third = (page.tiers()[n][0] for n in (1, 2))
+    page.card(second).click()
+    page.page.locator(".ar-help").focus()
+    page.press("ArrowDown")
+    assert outlined(page) == [third]
+    lease = page.lease
+    page.press("Shift+ArrowDown")
+    page.submit()
+    assert page.lease != lease and outlined(page) == [page.tiers()[0][0]]  # a new item begins at its first
+
+
+def test_differences_without_a_keyboard(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(1)), **PHONE)
+    texts = [tier[0] for tier in page.tiers()]
+    page.card(texts[1]).get_by_role("button", name="Differences").tap()
+    assert page.dialog().locator("h2").inner_text() == "Differences: B against C"
+    assert page.page.evaluate("document.documentElement.scrollWidth") == 390

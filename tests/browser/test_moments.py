@@ -443,3 +443,84 @@ def test_a_page_that_is_closed_at_once_has_its_draft(screen: Show, served: Serve
     page.page.close(run_before_unload=True)
     again = screen(page.project, page.person)
     assert again.page.locator("#ar-comment").input_value() == "Half a thought"
+
+
+def note(page: Screen) -> tuple[str, str]:
+    """The reason that is chosen in the dialog, and the note."""
+    box = page.dialog()
+    return box.locator("input:checked").get_attribute("value"), box.locator("textarea").input_value()
+
+
+def test_a_skip_in_vain_keeps_its_reason_and_note(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(3)))
+    lease = page.lease
+    page.press("s")
+    page.dialog().get_by_label("It is broken").check()
+    page.dialog().locator("textarea").fill("Ten minutes of work")
+    page.page.context.set_offline(True)
+    page.dialog().get_by_role("button", name="Skip").click()
+    assert "Your work is still here" in page.alert()
+    page.page.context.set_offline(False)
+    page.press("s")
+    assert note(page) == ("broken", "Ten minutes of work")
+    page.dialog().get_by_role("button", name="Skip").click()
+    page.next(lease)
+    assert page.skips() == ["broken"]
+    other = page.lease
+    page.press("s")
+    assert note(page) == ("unsure", "")
+    page.press("Escape")
+    gone(page)
+    page.press("u")
+    page.next(other)
+    page.press("s")
+    assert (page.lease, note(page)) == (lease, ("unsure", ""))  # it was used up
+
+
+@pytest.mark.parametrize(("key", "label", "code"), [("s", "It is broken", "broken"), ("f", "Untrue", "untrue")])
+def test_what_was_written_in_a_dialog_survives_escape_and_reload(
+    screen: Show, served: Served, key: str, label: str, code: str
+) -> None:
+    page = screen(served.project(items(2)))
+    page.press(key)
+    page.dialog().get_by_label(label).check()
+    page.dialog().locator("textarea").fill("Ten minutes of work")
+    page.press("Escape")
+    gone(page)
+    page.press(key)
+    assert note(page) == (code, "Ten minutes of work")
+    page.press("Escape")
+    gone(page)
+    page.page.reload(wait_until="commit")
+    page.ready()
+    page.press(key)
+    assert note(page) == (code, "Ten minutes of work")
+    page.dialog().get_by_role("button", name="Cancel").click()
+    gone(page)
+    page.press(key)
+    assert note(page)[1] == ""
+
+
+def test_a_flag_begun_is_its_own_answers(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(2)))
+    first, second = (page.tiers()[n][0] for n in (0, 1))
+    page.focus(first).press("f")
+    page.dialog().locator("textarea").fill("Of the first")
+    page.press("Escape")
+    gone(page)
+    page.focus(second).press("f")
+    assert note(page)[1] == ""
+    page.dialog().locator("textarea").fill("Of the second")
+    page.dialog().get_by_role("button", name="OK").click()
+    gone(page)
+    page.focus(first).press("f")
+    assert note(page)[1] == "Of the first"
+    page.press("Escape")
+    gone(page)
+    assert [page.card(text).locator(".ar-marks").inner_text() for text in (first, second)] == ["", "flagged"]
+    lease = page.lease
+    page.press("Shift+ArrowDown")
+    page.submit()
+    assert page.lease != lease and [flag["note"] for flag in page.last()["meta"]["flags"]] == ["Of the second"]
+    page.press("f")
+    assert note(page)[1] == ""

@@ -81,3 +81,46 @@ def test_an_item_is_decided_from_the_quality_page_below_no_threshold(
     assert get_project(served.store, project.slug).states == {"settled": 1, "open": 1}
     page.goto(f"{served.url}{address}", wait_until="commit")
     page.get_by_text("This item is not for you to decide").wait_for()
+
+
+def test_a_reload_after_a_decision_by_link_shows_the_item_at_hand(context: Callable[..., Any], served: Served) -> None:
+    project, reviewer = (
+        served.project([row(*one) for one in ROWS], overlap=2, adjudicate_below=0.9),
+        served.person("reviewer"),
+    )
+    for order in ([1, 2], [2, 1]):
+        who = served.person()
+        for _ in ROWS:
+            view = asked(served.store, who, project)
+            submit(served.store, who, ranking(view, by_text(view, order)))
+    page = opened(context, served, reviewer, f"/app/quality/?project={project.slug}")
+    link = page.locator("#aq-disputes a").first
+    address = link.get_attribute("href")
+    link.click()
+    page.wait_for_selector(".ar-opinions")
+    lease = page.locator(".ar-main").get_attribute("data-lease")
+    page.reload(wait_until="commit")  # it is not done yet
+    page.wait_for_selector(f"[data-lease='{lease}']")
+    page.keyboard.press("3")
+    page.click(".ar-submit")
+    page.wait_for_selector(f"[data-lease]:not([data-lease='{lease}'])")
+    assert page.url == f"{served.url}/app/?project={project.slug}&task=adjudicate"
+    other = page.locator(".ar-main").get_attribute("data-lease")
+    with page.expect_response("**/draft"):
+        page.fill("#ar-comment", "Half a thought")
+    page.reload(wait_until="commit")
+    page.wait_for_selector(f"[data-lease='{other}']")
+    assert page.input_value("#ar-comment") == "Half a thought"
+    page.goto(f"{served.url}{address}", wait_until="commit")  # an old link
+    page.get_by_text("This item is not for you to decide").wait_for()
+    page.get_by_role("button", name="Next item").click()
+    page.wait_for_selector(f"[data-lease='{other}']")
+    assert "item=" not in page.url
+
+
+def test_one_person_at_the_last_item(context: Callable[..., Any], served: Served) -> None:
+    project = served.project([row(*ROWS[0])])
+    opened(context, served, served.person(), f"/app/?project={project.slug}")
+    page = opened(context, served, served.person(), f"/app/?project={project.slug}")
+    said = page.inner_text(".ar-nothing")
+    assert said == "Someone else is at the last item. This page looks again by itself."

@@ -21,7 +21,7 @@ from labeling_app.people import Person, create_person, script_token
 from labeling_app.quality import Quality, quality_of
 from labeling_app.saving import Options
 from labeling_app.store.database import Store, open_store
-from tests.browser.served import Served, row
+from tests.browser.served import PASSWORD, Served, row
 from tests.labeling_app.world import answers_row, asked, by_text, made, person, ranking, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def test_who_may_open_it(app: App, path: str) -> None:
 
 
 def test_without_a_login_it_leads_to_one(app: App) -> None:
-    assert app.get("/app/quality/", accept="text/html") == (303, "/login")
+    assert app.get("/app/quality/", accept="text/html") == (303, "/login?to=%2Fapp%2Fquality%2F")
     assert app.get("/app/quality?project=a%26b", "eve") == (307, "/app/quality/?project=a%26b")
 
 
@@ -224,3 +224,37 @@ def test_where_there_is_no_figure_the_reason_is_said(context: Callable[..., Any]
     page.goto(f"{served.url}/app/quality/?project={project.slug}", wait_until="commit")
     page.locator(".aq-reason").first.wait_for()
     assert "[object" not in page.locator(".ar-main").inner_text()
+
+
+def test_a_place_without_figures_has_no_line_and_no_name(context: Callable[..., Any], served: Served) -> None:
+    project, reviewer = served.project([row("Which one?", ["One.", "Two.", "Three."])]), served.person("reviewer")
+    who = served.person()
+    view = asked(served.store, who, project)
+    submit(served.store, who, ranking(view, [1, None, 2]))
+    page = context()
+    page.add_cookies([served.cookie(reviewer)])
+    page = page.new_page()
+    page.goto(f"{served.url}/app/quality/?project={project.slug}", wait_until="commit")
+    page.locator("#aq-over svg").wait_for()
+    assert page.locator("#aq-over svg .aq-end").all_text_contents() == ["Place 1", "Place 3"]
+    assert page.locator("#aq-over svg .aq-line").count() == 2
+
+
+def test_whoever_logs_in_comes_to_the_page_they_asked_for(context: Callable[..., Any], served: Served) -> None:
+    project, reviewer = served.project([row("Which one?", ["One.", "Two."])]), served.person("reviewer")
+    page = context().new_page()
+    page.goto(f"{served.url}/app/quality/?project={project.slug}")
+    page.get_by_label("Name").fill(reviewer.name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_selector("#align-quality[data-ready]")
+    assert page.url == f"{served.url}/app/quality/?project={project.slug}"
+
+
+def test_who_may_not_see_it_is_told_its_name(context: Callable[..., Any], served: Served) -> None:
+    for locale, name in (("en-GB", "Quality"), ("zh-CN", "质量")):
+        page = context(locale=locale)
+        page.add_cookies([served.cookie(served.person())])
+        page = page.new_page()
+        page.goto(f"{served.url}/app/quality/")
+        assert page.locator("h1").inner_text() == name

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import labeling_app
+from labeling_app.people import local_person
 from labeling_app.projects import ProjectInfo, make_project
 from tests.browser.screen import Screen, until
 from tests.browser.served import PATIENCE, Served, row
@@ -201,6 +202,19 @@ def test_a_switch_of_language_is_remembered(screen: Show, served: Served) -> Non
     page.page.get_by_role("button", name="English").click()
     page.page.get_by_role("button", name="Submit").wait_for()
     assert page.ranks() == shown
+
+
+def test_without_accounts_the_language_is_remembered_too(context: Callable[..., Any], tmp_path: Path) -> None:
+    served = Served(tmp_path, alone=True)
+    try:
+        page = Screen(context().new_page(), served, served.project(items(1)), local_person(served.store)).open()
+        with page.page.expect_response("**/me/locale"):
+            page.page.get_by_role("button", name="中文").click()
+        page.page.reload(wait_until="commit")
+        page.ready()
+        assert page.page.locator("h1").inner_text() == "为回答排序"
+    finally:
+        served.close()
 
 
 def test_the_browsers_own_language(screen: Show, served: Served, context: Callable[..., Any]) -> None:

@@ -17,10 +17,11 @@ from sqlalchemy import func, select
 from labeling_app.oidc.accounts import failed
 from labeling_app.oidc.attempt import ATTEMPT_SECONDS
 from labeling_app.oidc.routes import BACK, BEGUN, add_oidc
-from labeling_app.people import ATTEMPTS, Person, change_person, create_person, invite, people, who
+from labeling_app.people import Person, change_person, create_person, invite, people, who
 from labeling_app.server import create_app
 from labeling_app.store.database import Store, open_store
 from labeling_app.store.models import Identity, LoginSession, Throttle
+from labeling_app.throttle import ATTEMPTS
 from tests.labeling_app.openid import NAME, Labels, OpenId, followed, listening, rsa_key
 
 MAIL = {"email": "ann@example.org", "email_verified": True}

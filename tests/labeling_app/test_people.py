@@ -11,7 +11,6 @@ from sqlalchemy import select
 from labeling_app import people
 from labeling_app.errors import Refused
 from labeling_app.people import (
-    ATTEMPTS,
     SESSION_SECONDS,
     accept,
     change_person,
@@ -25,6 +24,7 @@ from labeling_app.people import (
 )
 from labeling_app.store.database import Store, open_store
 from labeling_app.store.models import Invitation, LoginSession, PersonRow
+from labeling_app.throttle import ATTEMPTS
 from tests.labeling_app.backends import Clock
 
 PASSWORD = "correct horse battery"

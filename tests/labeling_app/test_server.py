@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import HTTPException, Request
@@ -111,6 +112,21 @@ def test_another_address_names_the_right_one(client: TestClient, language: str, 
     assert f'<a href="{HERE}/app?project=p">{HERE}</a>' in answer.text
     error = client.post("/login", headers={**asks, "accept": "*/*"}).json()["error"]
     assert (error["code"], error["allowed"]) == ("other-site", HERE) and "--origin" in error["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [
+        ("/app/quality/?project=team", "/app/quality/?project=team"),
+        ("/app?project=team&task=adjudicate&item=3", "/app?project=team&task=adjudicate&item=3"),
+        *((to, "/app") for to in (
+            "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example/app", "javascript:alert(1)",
+            "/app/../x", "/app//evil.example", "/logout", "app", "/app\t", " /app", "/appx", f"/app?{'x' * 500}",
+        )),
+    ],
+)  # fmt: skip
+def test_who_logs_in_comes_to_a_page_of_ours_alone(client: TestClient, to: str, place: str) -> None:
+    assert enter(client, f"/login?{urlencode({'to': to})}").headers["location"] == place
 
 
 def test_another_host_names_the_right_one(store: Store) -> None:
