@@ -29,6 +29,7 @@ export function listen(page) {
     const done = pressed(event, act, page.state?.way ?? "order");
     if (done) event.preventDefault();
   });
+  document.addEventListener("keyup", (event) => { if (event.key === "Tab" && page.main.contains(event.target)) work.inSight(event.target); });
 }
 
 function pressed(event, act, way) {
@@ -66,7 +67,7 @@ function actsOf(page) {
     edit: at(work.edit),
     flag: at(work.flag),
     open: at(work.unfold),
-    comment: on(() => page.main.querySelector("#ar-comment").focus()),
+    comment: on(() => work.inSight(page.main.querySelector("#ar-comment"))),
     answers: on(() => work.look(page, work.chosen(page))),
     submit: on(() => submit(page)),
     skip: on(() => skip(page)),

@@ -87,8 +87,13 @@ export function choose(page, way) {
 }
 
 export function look(page, key) {
-  page.cards[key].focus({ preventScroll: true });
-  page.cards[key].scrollIntoView({ block: "nearest" });
+  inSight(page.cards[key]);
+}
+
+// Give it the focus, where the bar at the bottom does not hide it: a browser's own scrolling does not know of that.
+export function inSight(element) {
+  element.focus({ preventScroll: true });
+  if (!element.closest(".ar-send")) element.scrollIntoView({ block: "nearest" });
 }
 
 const textOf = (page, key) => page.item.answers.find((answer) => answer.key === key).text;

@@ -325,6 +325,24 @@ def test_arrows_go_on_from_the_answer_chosen_last(screen: Show, served: Served) 
     assert page.lease != lease and outlined(page) == [page.tiers()[0][0]]  # a new item begins at its first
 
 
+@pytest.mark.parametrize("height", [600, 700, 800, 900])
+def test_what_has_the_focus_is_not_under_the_bar(screen: Show, served: Served, height: int) -> None:
+    project = served.project(items(1), attributes=["helpful"])
+    page = screen(project, viewport={"width": 1200, "height": height}, reduced_motion="reduce")
+    page.press("ArrowUp")
+    seen = 0
+    while page.page.evaluate("document.activeElement.id") != "ar-comment":
+        page.press("Tab")
+        box = page.page.evaluate("document.activeElement.getBoundingClientRect().toJSON()")
+        assert box["top"] >= 0 and box["bottom"] <= page.page.locator(".ar-send").bounding_box()["y"], box
+        seen += 1
+    assert seen > 20
+    page.page.evaluate("scrollTo(0, 0)")
+    page.press("Escape", "c")
+    box = page.page.locator("#ar-comment").bounding_box()
+    assert box["y"] + box["height"] <= page.page.locator(".ar-send").bounding_box()["y"]
+
+
 def test_differences_without_a_keyboard(screen: Show, served: Served) -> None:
     page = screen(served.project(items(1)), **PHONE)
     texts = [tier[0] for tier in page.tiers()]
