@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from align.errors import DataError
 
@@ -114,8 +114,16 @@ def read_artifact(path: Path) -> Artifact:
         ) from None
     except ValueError as error:
         raise DataError(
-            f"the manifest cannot be read: {error}", where=str(file), remedy="delete the folder and run again"
+            f"the manifest cannot be read: {_first(error)}", where=str(file), remedy="delete the folder and run again"
         ) from None
+
+
+def _first(error: ValueError) -> str:
+    """What is wrong, in a line: the first of what pydantic found."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors()[0]
+    return ": ".join([".".join(map(str, found["loc"])), found["msg"]] if found["loc"] else [found["msg"]])
 
 
 def seal(partial: Path, manifest: Manifest) -> Artifact:
@@ -158,7 +166,7 @@ def altered(folder: Path, files: Iterable[Mapping[str, Any]]) -> str:
     """
     for entry in files:
         file = folder / str(entry["path"])
-        if _is_log(str(entry["path"])):
+        if is_log(str(entry["path"])):
             continue
         if not file.is_file():
             return f"`{entry['path']}` is gone"
@@ -167,24 +175,8 @@ def altered(folder: Path, files: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def check_whole(artifact: Artifact) -> None:
-    """Raises DataError unless an artifact holds, byte for byte, what was sealed: else what is made of it would name an
-    origin that it does not have. Reads every file."""
-    manifest = artifact.manifest
-    for entry in manifest.files:
-        file = artifact.path / entry.path
-        if not _is_log(entry.path) and (not file.is_file() or hash_file(file) != entry.sha256):
-            source = manifest.made_by == "source"
-            again = f"delete {artifact.path}, and run" if source else f"align run RECIPE --again {artifact.name}"
-            raise DataError(
-                f"`{entry.path}` of the artifact `{artifact.name}` is not as it was sealed",
-                where=str(file),
-                allowed="the file that its manifest lists, by SHA-256",
-                remedy=f"make it again: {again}",
-            )
-
-
-def _is_log(path: str) -> bool:
+def is_log(path: str) -> bool:
+    """Whether a file of an artifact, by its path in the folder, only tells what happened."""
     return path.startswith(LOGS + "/")
 
 
@@ -197,7 +189,7 @@ def list_files(folder: Path) -> list[FileEntry]:
 
 def content_hash(files: list[FileEntry]) -> str:
     """One hash over what was made; files under `logs/` do not count."""
-    made = [[f.path, f.sha256] for f in files if not _is_log(f.path)]
+    made = [[f.path, f.sha256] for f in files if not is_log(f.path)]
     return hash_json(made)
 
 

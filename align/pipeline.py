@@ -51,6 +51,7 @@ from align.sources import (
     source_keys,
 )
 from align.waiting import Ask, Waiting, ask_people, check_goals, desk_of, look, rows_of
+from align.whole import check_inputs
 from align.worker import LOG, Done, Job, StageCrash, Worker, as_user_error, wait_for_folder
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "rlhf-align")
@@ -202,8 +203,9 @@ def _run_stage(
     loaded: Loaded, stage: StageBase, step: Step, artifacts: dict[str, Artifact], worker: Worker, display: Display
 ) -> Artifact:
     run, recipe = worker.log.parent, loaded.recipe
-    partial = _prepare_partial(run, step)
     inputs = {role: [artifacts[name] for name in names] for role, names in step.reads.items()}
+    check_inputs(artifact for found in inputs.values() for artifact in found)  # first: work to continue from stays
+    partial = _prepare_partial(run, step)
     job = Job(
         settings=stage,
         inputs={role: [str(a.path.resolve()) for a in found] for role, found in inputs.items()},

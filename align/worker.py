@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import resource
 import select
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from align.artifacts import LOGS, RESUME, check_whole, read_artifact
+from align.artifacts import LOGS, RESUME, read_artifact
 from align.errors import AlignError, SystemLimit, from_dict
 from align.recipe.schema import Lora, StageBase
 
@@ -240,8 +239,6 @@ def _run(job: Job, pipe: Connection, interrupt: Interrupt) -> tuple[dict[str, An
         interrupt=interrupt,
     )
     inputs = Inputs({role: [read_artifact(Path(p)) for p in paths] for role, paths in job.inputs.items()})
-    for artifact in itertools.chain.from_iterable(inputs.by_role.values()):
-        check_whole(artifact)
     device = pick_device()
     metrics = run_stage(job.settings, inputs, Path(job.out), context)
     if device.type == "cuda":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,6 +238,58 @@ def test_a_stage_reads_nothing_that_was_altered(copy: World) -> None:
     assert outcome.json["remedy"] == "make it again: align run RECIPE --again answers"
     assert (copy.run / "rankings" / "manifest.json").read_bytes() == before
     assert ran(copy, "--again", "answers", "--again", "rankings") == ["answers", "rankings"]
+
+
+def flip(file: Path) -> None:
+    """Another last byte: the size is the same."""
+    held = file.read_bytes()
+    file.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+
+
+def begin(copy: World, name: str) -> Path:
+    """As if this stage, now sealed, had been killed at a checkpoint while it was made again; the checkpoint."""
+    checkpoint = copy.run / f"{name}.partial" / "resume" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (checkpoint.parents[1] / "KEY").write_text(artifacts(copy.run)[name].manifest.key)
+    return checkpoint
+
+
+def test_a_stage_reads_no_adapter_whose_base_was_altered(copy: World) -> None:
+    flip(copy.run / "sft" / "model.safetensors")  # `dpo` is an adapter on it
+    outcome = run(copy, "--again", "final")
+    assert outcome.code == 3, outcome.err
+    assert outcome.json["found"] == "`model.safetensors` of the artifact `sft` is not as it was sealed"
+    assert ran(copy, "--again", "sft", "--again", "final") == ["sft", "final"]
+
+
+def test_work_to_continue_from_outlives_an_altered_input(copy: World) -> None:
+    checkpoint = begin(copy, "dpo")
+    shutil.rmtree(copy.run / "dpo")
+    flip(copy.run / "sft" / "model.safetensors")
+    assert run(copy).code == 3
+    assert checkpoint.is_dir() and states(copy)["dpo"] == ("continue", "unfinished")
+
+
+def test_what_replaces_an_altered_artifact_is_continued(copy: World) -> None:
+    begin(copy, "dpo")
+    assert to_do(copy) == []
+    (copy.run / "dpo" / "adapter_model.safetensors").unlink()
+    assert states(copy)["dpo"] == ("continue", "unfinished")
+
+
+@pytest.mark.parametrize(
+    "change", [{"files": None}, {"files": [{"path": "x"}]}, {"inputs": None}, {"inputs": {"data": [1]}}], ids=str
+)
+def test_a_manifest_of_another_form_is_told(copy: World, change: dict[str, Any]) -> None:
+    file = copy.run / "final" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert states(copy)["final"] == ("run", "new")
+    outcome = run(copy)
+    assert outcome.code == 3 and outcome.json["where"] == str(file)
+    assert re.fullmatch(r"the manifest cannot be read: [a-z0-9.]+: [\w ]+", outcome.json["found"])
+    assert outcome.json["remedy"] == "delete the folder and run again"
+    shutil.rmtree(copy.run / "final")
+    assert ran(copy) == ["final"]
 
 
 def test_an_error_leaves_the_older_artifact(copy: World) -> None:

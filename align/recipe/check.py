@@ -140,7 +140,7 @@ def _too_early(
     index = items[stage.name].order
     if item.order == index:
         return Problem(place, f"stage `{stage.name}` reads itself", allowed, "name what it should start from")
-    if back := _way(items, item.name, stage.name):
+    if back := _way(items, item.name, stage.name, set()):
         circle = " -> ".join([stage.name, *back])
         remedy = "read " + " or ".join(f"`{other.name}`" for other in fitting) if fitting else "read something else"
         return Problem(
@@ -158,15 +158,19 @@ def _too_early(
     )
 
 
-def _way(items: dict[str, Item], start: str, goal: str, seen: frozenset[str] = frozenset()) -> list[str]:
-    """The names from one stage to another that it reads, directly or through others, both named; [] if it does not."""
+def _way(items: dict[str, Item], start: str, goal: str, tried: set[str]) -> list[str]:
+    """The names from one stage to another that it reads, directly or through others, both named; [] if it does not.
+
+    tried: the names that were looked at before; each leads there or not, whichever way one comes to it.
+    """
     if start == goal:
         return [goal]
     item = items.get(start)
-    if item is None or isinstance(item.settings, Source) or start in seen:
+    if item is None or isinstance(item.settings, Source) or start in tried:
         return []
+    tried.add(start)
     names = [name for found in references(item.settings).values() for name in found]
-    ways = (_way(items, name, goal, seen | {start}) for name in names)
+    ways = (_way(items, name, goal, tried) for name in names)
     return next(([start, *way] for way in ways if way), [])
 
 

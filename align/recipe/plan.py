@@ -154,13 +154,18 @@ def _step(run_folder: Path, wanted: _Wanted, again: bool) -> Step:
 
 def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
     manifest = manifest_in(run_folder / wanted.name)
+    partial = run_folder / f"{wanted.name}.partial"
+    unfinished = _key_of(partial) == wanted.key
     same = manifest is not None and manifest.get("key") == wanted.key
     if manifest is not None and same and not again:
-        changed = altered(run_folder / wanted.name, manifest.get("files", []))
-        changed = changed or _changed_inputs(run_folder, wanted, manifest)
-        return ("run", changed) if changed else ("sealed", "")
-    partial = run_folder / f"{wanted.name}.partial"
-    if _key_of(partial) == wanted.key:
+        if changed := _changed_inputs(run_folder, wanted, manifest):
+            return "run", changed
+        changed = altered(run_folder / wanted.name, manifest["files"])
+        if not changed:
+            return "sealed", ""
+        if not unfinished:
+            return "run", changed
+    if unfinished:
         return "continue", "unfinished"
     if manifest is None:
         other = " (unfinished work there belongs to other settings)" if partial.is_dir() else ""
@@ -176,7 +181,20 @@ def manifest_in(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) else None
+    return manifest if _well_formed(manifest) else None
+
+
+def _well_formed(manifest: Any) -> bool:
+    """Whether it has what a plan looks at, in its form."""
+    if not isinstance(manifest, dict):
+        return False
+    files, inputs = manifest.get("files"), manifest.get("inputs")
+    if not isinstance(files, list) or not isinstance(inputs, dict):
+        return False
+    entries = [entry for found in inputs.values() for entry in (found if isinstance(found, list) else [None])]
+    return all(isinstance(f, dict) and {"path", "bytes"} <= f.keys() for f in files) and all(
+        isinstance(e, dict) and {"name", "key"} <= e.keys() for e in entries
+    )
 
 
 def _key_of(partial: Path) -> str | None:

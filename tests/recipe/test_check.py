@@ -252,6 +252,21 @@ def test_a_mistake_is_told(make: Make, mistake: str) -> None:
     assert re.search(remedy, error.remedy), error.remedy
 
 
+@pytest.mark.timeout(60)
+def test_many_rounds_are_looked_through_once(make: Make) -> None:
+    """Each round can be reached from the next in two ways: in 60 rounds, more than anyone could walk."""
+    rounds = "".join(
+        f"  - {{name: a{n}, kind: sample, model: d{n - 1}, prompts: prompts}}\n"
+        f"  - {{name: r{n}, kind: rank, answers: a{n}, by: {{rules: judge.py}}}}\n"
+        f"  - {{name: d{n}, kind: dpo, model: d{n - 1}, data: r{n}}}\n"
+        for n in range(1, 61)
+    )
+    early = "  - {name: early, kind: export, model: d60}\n"
+    first = "  - {name: d0, kind: sft, model: base, data: demos}\n"
+    error = refused(make, ("  - {name: result", f"{early}{first}{rounds}  - {{name: result"))
+    assert "`early` (line" in error.found and "reads stage `d60`" in error.found
+
+
 @pytest.mark.parametrize(
     ("argument", "allowed"), [("gamma: 7", "0 to 1"), ("cliprange: -1", "above 0"), ("kl_target: null", "")]
 )
