@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from align.data.fields import near
 from align.errors import ModelError
 from align.recipe.schema import Lora
+
+LINEAR = "all-linear"
+"""PEFT's word for every linear layer but the head, in whatever case."""
 
 
 def lora_config(lora: Lora, task: str) -> Any:
@@ -23,23 +27,61 @@ def lora_config(lora: Lora, task: str) -> Any:
     )
 
 
-def check_targets(model: Any, lora: Lora, where: str) -> None:
-    """Raise ModelError if the model has no layer of a name that the adapter is to sit on."""
-    if lora.targets == "all-linear":
+def check_targets(model: Any, lora: Lora, where: str, say: Callable[[str], None]) -> None:
+    """Raise ModelError unless an adapter can sit on the layers that `targets` names: PEFT wants one or more, all of a
+    kind that it adapts. Names of a list that this model does not have are said: the list may serve several models.
+    """
+    if isinstance(lora.targets, str) and lora.targets.lower() == LINEAR:
         return
-    names = [name for name, _ in model.named_modules()]
-    if isinstance(lora.targets, str):  # PEFT reads it as a pattern of whole paths
-        gone = [] if any(_matches(lora.targets, name) for name in names) else [lora.targets]
-    else:
-        gone = [t for t in lora.targets if not any(name == t or name.endswith(f".{t}") for name in names)]
+    targets = [lora.targets] if isinstance(lora.targets, str) else lora.targets
+    fits = _matches if isinstance(lora.targets, str) else _ends
+    # The model itself is a module too, of the name "", which the pattern `.*` matches.
+    layers = dict(model.named_modules())
+    head = model.get_output_embeddings()
+    good = {name for name, layer in layers.items() if layer is not head and _adaptable(layer)}
+    gone = []
+    for target in targets:
+        matched = [name for name in layers if fits(target, name)]
+        if bad := [name for name in matched if name not in good]:
+            raise _cannot_adapt(target, bad[0], layers[bad[0]], layers[bad[0]] is head, _names(layers, good, where))
+        if not matched:
+            gone.append(target)
+    if len(gone) == len(targets):
+        raise _no_layer(gone[0], isinstance(lora.targets, str), _names(layers, good, where))
     if gone:
-        layers = sorted({name.rpartition(".")[2] for name, m in model.named_modules() if _is_linear(m)} - {"lm_head"})
-        raise ModelError(
-            f"the model has no layer `{gone[0]}`{near(gone[0], layers)}",
-            where=f"lora.targets, model {where}",
-            allowed=", ".join(layers),
-            remedy=f"lora: {{targets: [{layers[0]}]}}; or leave targets out, which is all-linear",
-        )
+        say(f"lora.targets: the model has no layer {', '.join(f'`{name}`' for name in gone)}; the others are adapted")
+
+
+def _no_layer(target: str, is_pattern: bool, told: dict[str, Any]) -> ModelError:
+    names = told.pop("names")
+    if is_pattern and target in names:
+        found = f"`{target}` is a text, so a pattern of whole paths such as `{names[target]}`, and matches none"
+        return ModelError(found, **(told | {"remedy": f"write it as a list: `targets: [{target}]`"}))
+    return ModelError(f"the model has no layer `{target}`{near(target, names)}", **told)
+
+
+def _cannot_adapt(target: str, name: str, layer: Any, is_head: bool, told: dict[str, Any]) -> ModelError:
+    told.pop("names")
+    whole = f"`{name}`, " if name else ""
+    why = "which gives the words their scores" if is_head else "which is neither linear nor an embedding"
+    kind = f"the model's head {type(layer).__name__}" if is_head else f"a {type(layer).__name__}"
+    return ModelError(f"the target `{target}` means {whole}{kind}, {why}: no adapter can sit there", **told)
+
+
+def _names(layers: dict[str, Any], good: set[str], where: str) -> dict[str, Any]:
+    """What errors share, and under `names` every layer's own name -> the path of the first that has it."""
+    names = {name.rpartition(".")[2]: name for name in sorted(good, reverse=True)}
+    linear = sorted(short for short in names if any(_is_linear(layers[n]) for n in good if _ends(short, n)))
+    return {
+        "where": f"lora.targets, model {where}",
+        "allowed": ", ".join(linear),
+        "remedy": f"lora: {{targets: [{linear[0]}]}}; or leave targets out, which is {LINEAR}",
+        "names": names,
+    }
+
+
+def _ends(target: str, name: str) -> bool:
+    return name == target or name.endswith(f".{target}")
 
 
 def _matches(pattern: str, name: str) -> bool:
@@ -50,5 +92,14 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _is_linear(layer: Any) -> bool:
-    weight = getattr(layer, "weight", None)
-    return weight is not None and weight.dim() == 2 and "Embedding" not in type(layer).__name__  # GPT-2 has Conv1D
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(layer, torch.nn.Linear | Conv1D)  # GPT-2 has Conv1D
+
+
+def _adaptable(layer: Any) -> bool:
+    """Whether PEFT has an adapter for a layer of this kind."""
+    from torch import nn
+
+    return _is_linear(layer) or isinstance(layer, nn.Embedding | nn.Conv1d | nn.Conv2d | nn.Conv3d)

@@ -51,7 +51,7 @@ def trainable_policy(
     if ref.adapter is None:
         model = load_causal(ref, dtype)
         check_vocabulary(model, tokenizer, ref.base)
-        check_targets(model, lora, ref.base)
+        check_targets(model, lora, ref.base, context.say)
         return TrainablePolicy(model, lora_config(lora, "CAUSAL_LM"), f"new adapter, r {lora.r}")
     model = load_causal(ref, dtype, trainable=True)
     check_vocabulary(model, tokenizer, ref.base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 DataKind = Literal["corpus", "prompts", "demonstrations", "answers", "rankings", "preferences", "feedback"]
@@ -63,8 +63,16 @@ class Lora(Strict):
     """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
-    targets: str | list[str] = "all-linear"
-    """Module names to adapt, or `all-linear`."""
+    targets: Annotated[str | list[str], Field(min_length=1, json_schema_extra={"minItems": 1})] = "all-linear"
+    """Names of the layers to adapt, linear ones or embeddings, in a list; those that a model lacks are passed over. Or
+    `all-linear`, or one pattern of whole paths."""
+
+    @field_validator("targets")
+    @classmethod
+    def _no_empty_name(cls, targets: str | list[str]) -> str | list[str]:
+        if "" in targets and not isinstance(targets, str):
+            raise ValueError("one of the `targets` is an empty text, which is no layer's name")
+        return targets
 
 
 class People(Strict):

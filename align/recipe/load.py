@@ -199,7 +199,7 @@ def _mismatch(place: Place, value: Any, field: FieldInfo | None) -> Problem:
         remedy = words.did_you_mean(value, words.choices(field.annotation))
     elif isinstance(value, int | float) and {str, list[str]} & set(words.members(field.annotation)):
         remedy = f'put it in quotes: "{value}"'
-    if isinstance(value, str) and any(get_origin(part) is list for part in words.members(field.annotation)):
+    if isinstance(value, str) and value and any(get_origin(part) is list for part in words.members(field.annotation)):
         remedy = f"write `{name}: [{value}]`"
     default = field.get_default(call_default_factory=False)
     if not remedy and isinstance(default, str | int | float) and not isinstance(default, bool):

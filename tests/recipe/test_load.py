@@ -104,6 +104,15 @@ MISTAKES = {
     "misspelt key in the recipe's lora": (
         ("seed: 7", "lora: {dropot: 0.1}"), 3, r"lora\.dropot", "unknown key `dropot`", "r, alpha", "`dropout`"
     ),
+    "no target in lora": (
+        sft("lora: {targets: []}"), 9, r"lora\.targets", "an empty list", "a text or a list of texts", "all-linear"
+    ),
+    "an empty target in lora": (
+        sft("lora: {targets: [q_proj, '']}"), 9, r"lora\.targets", "one of the `targets` is an empty text", "", "change"
+    ),
+    "a target in lora that is an empty text": (
+        sft("lora: {targets: ''}"), 9, r"lora\.targets", 'the text ""', "a text or a list of texts", "all-linear"
+    ),
     "misspelt key in by": (
         ("{rules: judge.py}", "{rulse: judge.py}"), 11, r"stages\[2\]\.by", "unknown key `rulse` in `by`",
         "exactly one of rules, reward, file", "did you mean `rules`"
