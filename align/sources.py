@@ -30,6 +30,7 @@ from align.data.files import write_bytes, write_records
 from align.data.importers import Imported, first_of, scan_file
 from align.data.split import split_imported
 from align.errors import DataError, ModelError, SystemLimit, unreadable
+from align.recipe.find import expanded
 from align.recipe.plan import source_settings
 from align.recipe.schema import Recipe, Source
 from align.recipe.words import did_you_mean
@@ -91,7 +92,7 @@ def data_files(source: Source, folder: Path) -> tuple[Path, Path | None]:
 
 def resolved(folder: Path, path: str) -> Path:
     """A path written in the recipe: relative ones start at the recipe's folder, `~` is the home folder."""
-    return folder / Path(path).expanduser()
+    return folder / expanded(path)
 
 
 def local_model(source: Source, folder: Path) -> Path | None:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from align.data.files import write_bytes
 from align.errors import DataError
+from align.recipe.find import expanded
 from align.recipe.schema import People
 
 KEPT = ".labels.json"
@@ -37,10 +38,10 @@ class Desk:
 def named(people: People, folder: Path) -> str:
     """The database that the recipe names, or else ALIGN_LABELS; empty if neither does. folder: the recipe's."""
     if people.labels is not None:
-        path = folder / Path(people.labels).expanduser()
+        path = folder / expanded(people.labels)
         return people.labels if "://" in people.labels else str(path.resolve())
     written = os.environ.get("ALIGN_LABELS", "")
-    return written if not written or "://" in written else str(Path(written).expanduser().absolute())
+    return written if not written or "://" in written else str(expanded(written).absolute())
 
 
 def desk_at(database: str, people: People, run: str, stage: str) -> Desk:

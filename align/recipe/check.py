@@ -257,14 +257,19 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
 
 
 def _nothing_to_learn_from(items: dict[str, Item], stage: StageBase, place: Place) -> Iterator[Problem]:
+    """No name of a role brings rows to train on. Beside one that does, a name whose rows only measure is welcome."""
     for role, names in references(stage).items():
-        for name in names:
-            sources = heldout_sources(items, name)
-            if sources and all(getattr(item.settings, "holdout", 0) == "all" for item in sources):
-                first = sources[0].name
+        sources = {name: heldout_sources(items, name) for name in names}
+        if all(found and all(_only_measures(item) for item in found) for found in sources.values()):
+            for name, found in sources.items():
+                first = found[0].name
                 via = "" if name == first else f", which come from the source `{first}`,"
-                found = f"all rows of `{name}`{via} are held out, and this stage learns from `{role}`"
-                yield Problem((*place, role), found, "rows to train on", f"give `{first}` a share, or name another")
+                told = f"all rows of `{name}`{via} are held out, and this stage learns from `{role}`"
+                yield Problem((*place, role), told, "rows to train on", f"give `{first}` a share, or name another")
+
+
+def _only_measures(item: Item) -> bool:
+    return getattr(item.settings, "holdout", 0) == "all"
 
 
 def _rules_problems(loaded: Loaded, stage: StageBase, place: Place) -> Iterator[Problem]:

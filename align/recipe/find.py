@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from align.recipe import words
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CACHE = "__pycache__"
+
+
+def expanded(path: str) -> Path:
+    """A path with `~` as the home folder. That of a user who is not there stays as written, and leads nowhere: pathlib
+    would raise a RuntimeError."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def shipped_folder() -> Path:
@@ -29,7 +36,7 @@ def find_recipe(name: str) -> Path:
     Only a bare name such as `quickstart` means the shipped one: who writes a suffix or a folder has a file of their own
     in mind, and would be told about another. Raises RecipeError if nothing is found.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         return path
     shipped = shipped_recipes().get(name)
@@ -40,7 +47,7 @@ def find_recipe(name: str) -> Path:
 
 def missing_recipe(name: str) -> RecipeError:
     """The error for a recipe that is not there, with the files and shipped names that come close."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     shipped = shipped_recipes()
     folder = path if path.is_dir() else path.parent
     nearby = sorted(file for ending in ("*.yaml", "*.yml") for file in folder.glob(ending)) if folder.is_dir() else []

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from align.recipe import words
 from align.recipe.document import Document, Place, Problem, field_path, lookup, raise_problems, read_document
-from align.recipe.find import missing_recipe
+from align.recipe.find import expanded, missing_recipe
 from align.recipe.schema import Recipe, Source
 from align.recipe.wiring import STAGES
 
@@ -61,7 +61,7 @@ class Loaded:
 
     def resolve(self, path: str) -> Path:
         """A path written in the recipe: relative ones start at the recipe's folder, `~` is the home folder."""
-        return self.path.parent / Path(path).expanduser()
+        return self.path.parent / expanded(path)
 
 
 def load_recipe(path: Path) -> Loaded:

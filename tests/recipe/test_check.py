@@ -316,6 +316,27 @@ def test_a_source_that_only_measures(make: Make) -> None:
     assert error.where.endswith('demo.yaml:12 stages[3].data (stage "reward")')
 
 
+def test_a_source_that_only_measures_beside_one_that_trains(make: Make) -> None:
+    """`data: [r, hr]`, of which `hr` is all held out: the stage trains on `r` and its figures are of `hr`."""
+    more = ("  prompts: {", "  more: {kind: demonstrations, path: demos.jsonl, holdout: all}\n  prompts: {")
+    both = (SFT, SFT.replace("data: demos", "data: [demos, more]"))
+    check_recipe(make(more, both))
+    error = refused(make, more, both, ("path: demos.jsonl}", "path: demos.jsonl, holdout: all}"))
+    assert error.found.startswith("all rows of `demos` are held out") and "all rows of `more`" in error.found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("path: demos.jsonl", "path: ~nosuchuser/x.jsonl"), "there is no `~nosuchuser/x.jsonl`"),
+        (("path: Qwen/Qwen3-0.6B", "path: ~nosuchuser/model"), "there is no `~nosuchuser/model`"),
+        (("rules: judge.py", "rules: ~nosuchuser/judge.py"), "there is no `~nosuchuser/judge.py`"),
+    ],
+)
+def test_the_home_of_a_user_who_is_not_there(make: Make, change: tuple[str, str], said: str) -> None:
+    assert said in refused(make, change).found
+
+
 def test_an_artifact_of_an_earlier_run_brings_its_own_split(make: Make, folder: Path) -> None:
     artifact = folder / "old"
     artifact.mkdir()

@@ -145,3 +145,9 @@ def test_copy_without_permission(installed: Path) -> None:
     Path("locked").mkdir(mode=0o500)
     with pytest.raises(SystemLimit, match="cannot write"):
         copy_recipe("large", Path("locked"))
+
+
+def test_the_home_of_a_user_who_is_not_there() -> None:
+    with pytest.raises(RecipeError, match="there is no such recipe"):
+        find_recipe("~nosuchuser/x.yaml")
+    assert find.expanded("~/x") == Path.home() / "x"
