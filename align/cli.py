@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,7 +171,7 @@ def new(
     copied = copy_recipe(name, folder)
     for path in copied:
         print(path)
-    print(f"next: align check {copied[0]}")
+    print(f"next: align check {shlex.quote(str(copied[0]))}")
 
 
 def _goal(recipe: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -215,12 +216,14 @@ def _read(path: Path, source: Source) -> Imported:
     error = first_of(broken)
     if source.broken == "error":
         raise error
-    copied = f"align data convert {path} OUT.jsonl{read_as(source)} --drop-broken"
+    copied = f"align data convert {shlex.quote(str(path))} OUT.jsonl{read_as(source)} --drop-broken"
+    # The copy is in our own format, and would be refused under the name of another.
+    renamed = "" if source.format in ("auto", "align") else f"; delete `format: {source.format}` then"
     raise DataError(
         f"{error.found}; `broken: drop` is for rows that can be read, and this one cannot",
         where=error.where,
         allowed=error.allowed,
-        remedy=f"mend it, or name a copy without it, made by: {copied}",
+        remedy=f"mend it, or name a copy without it, made by: {copied}{renamed}",
     )
 
 
@@ -239,7 +242,7 @@ def _usable(imported: Imported, source: Source, say: Callable[[str], None]) -> I
         raise DataError(
             "every row has an error, so nothing is left",
             where=imported.path,
-            remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
+            remedy=f"look at them: align data check {shlex.quote(imported.path)}{read_as(source)}",
         )
     for fault in faults:
         say(f"{fault.count} of {len(imported.records)} rows of {file} left out ({fault.code}): {fault.message}")

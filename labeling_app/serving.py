@@ -263,7 +263,7 @@ def answers_of(target: Path) -> Path:
         f"this run has {len(answers)} stages with answers" if answers else "this run has no sampled answers yet",
         where=str(target),
         allowed=", ".join(path.name for path in answers) or "a run with a finished `kind: sample` stage",
-        remedy=f"align label {answers[0]}" if answers else "align run RECIPE",
+        remedy=typed("label", str(answers[0])) if answers else "align run RECIPE",
     )
 
 

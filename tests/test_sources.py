@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -156,6 +157,47 @@ def test_a_line_that_cannot_be_read_is_never_left_out(folder: Path) -> None:
     assert caught.value.where.endswith("d.jsonl:9")
     copied = f"align data convert {folder / 'd.jsonl'} OUT.jsonl --kind demonstrations --drop-broken"
     assert caught.value.remedy == f"mend it, or name a copy without it, made by: {copied}"
+
+
+def test_the_copy_is_in_our_own_format(folder: Path) -> None:
+    """The recipe's `format:` is that of the file; under it the copy that the remedy makes would be refused."""
+    rows: list[dict[str, object]] = [{"instruction": "q", "output": "a"}, {"instruction": "r"}]
+    write_rows(folder / "d.jsonl", rows)
+    source = "kind: demonstrations, path: d.jsonl, format: alpaca, broken: drop"
+    with pytest.raises(DataError) as caught:
+        prepare(folder, source)
+    _, _, command = caught.value.remedy.partition("made by: ")
+    command, _, then = command.partition("; ")
+    assert then == "delete `format: alpaca` then"
+    words = shlex.split(command)
+    copy = str(folder / "copy.jsonl")
+    assert call(*[copy if word == "OUT.jsonl" else word for word in words[1:]]).code == 0
+    named = source.replace("d.jsonl", "copy.jsonl")
+    with pytest.raises(DataError):
+        prepare(folder, named)
+    prepare(folder, named.replace(", format: alpaca", ""))
+
+
+SPACED = "kind: demonstrations, path: my data.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("lines", "source"),
+    [
+        ([demo("a", ""), demo("b")], SPACED),
+        ([demo("a", "")], f"{SPACED}, broken: drop"),
+        (["not JSON", demo("b")], SPACED),
+        (["not JSON", demo("b")], f"{SPACED}, broken: drop"),
+    ],
+)
+def test_a_path_with_a_space_is_quoted_in_the_remedy(folder: Path, lines: list[object], source: str) -> None:
+    path = folder / "my data.jsonl"
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    with pytest.raises(DataError) as caught:
+        prepare(folder, source)
+    remedy = caught.value.remedy
+    assert f"'{path}'" in remedy
+    assert remedy.count(str(path)) == remedy.count(f"'{path}'")
 
 
 def test_broken_is_for_data(folder: Path) -> None:

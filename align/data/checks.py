@@ -6,6 +6,7 @@ takes a tokenizer. One finding stands for all rows of a file that share the faul
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,6 +142,7 @@ def raise_on_errors(findings: Iterable[Finding], remedy: str = "", options: str 
         allowed, advice = "a prompt either in training or held out", first.remedy
     elif first.examples:
         file = first.where.rsplit(" row ", 1)[0] if " row " in first.where else first.where.rsplit(":", 1)[0]
+        file = shlex.quote(file)
         copied = f"align data convert {file} OUT.jsonl{options} --drop-broken"
         other = f"{leave_out}, or " if leave_out else ""
         advice = f"to see them: align data check {file}{options}; to leave them out: {other}{copied}"

@@ -6,6 +6,7 @@ The heavy imports stand inside the commands, so that `align --help` stays fast.
 from __future__ import annotations
 
 import json
+import shlex
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -248,7 +249,7 @@ def _some_left(imported: Imported) -> None:
         raise DataError(
             "every row has an error, so nothing is left to write",
             where=imported.path,
-            remedy=f"look at them: align data check {imported.path} --kind {imported.kind}",
+            remedy=f"look at them: align data check {shlex.quote(imported.path)} --kind {imported.kind}",
         )
 
 
@@ -295,7 +296,7 @@ def _print_check(imported: Imported, broken: list[DataError], findings: list[Fin
     if errors > leaks and imported.records:  # a leak is between two files, and stays in a copy of one
         typer.echo(
             "a run stops at these errors; to leave the rows out: "
-            f"align data convert {imported.path} OUT.jsonl --kind {imported.kind} --drop-broken"
+            f"align data convert {shlex.quote(imported.path)} OUT.jsonl --kind {imported.kind} --drop-broken"
         )
 
 

@@ -7,6 +7,7 @@ in every format.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ def fault(place: Place, found: str, *, field: str = "", allowed: str = "", remed
 
 def check_command(path: str, kind: str = "") -> str:
     """The command that shows every broken line of a file."""
-    return f"align data check {path}" + (f" --kind {kind}" if kind else "") + SHOWS_ALL
+    return f"align data check {shlex.quote(path)}" + (f" --kind {kind}" if kind else "") + SHOWS_ALL
 
 
 def near(word: str, options: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ A file has one format, that of its first readable row. The rows' shapes are read
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,7 +243,7 @@ def detect_kind(row: dict[str, Any], place: Place) -> str:
         f"the kind cannot be told from the fields {', '.join(row) or '(none)'}",
         where=str(place),
         allowed=", ".join(RECORDS),
-        remedy=f"say it: align data check {place.path} --kind KIND",
+        remedy=f"say it: align data check {shlex.quote(place.path)} --kind KIND",
     )
 
 

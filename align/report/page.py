@@ -7,6 +7,7 @@ same run folder gives the same bytes.
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def build_report(run: Path, order: list[str] | None = None) -> Path:
         raise SystemLimit(
             f"the report cannot be written: {error.strerror}",
             where=str(path),
-            remedy=f"free space or permit writing, then: align report {run}",
+            remedy=f"free space or permit writing, then: align report {shlex.quote(str(run))}",
         ) from None
     return path
 

@@ -58,6 +58,15 @@ def test_check_shows_every_broken_line(broken: Path) -> None:
         assert text in result.stdout
 
 
+def test_a_path_with_a_space_is_quoted(broken: Path) -> None:
+    path = broken.rename(broken.with_name("my data.jsonl"))
+    assert f"align data convert '{path}' OUT.jsonl --kind" in run("check", path).stdout
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(DataError) as caught:
+        run("check", path)
+    assert caught.value.remedy == f"say it: align data check '{path}' --kind KIND"
+
+
 def test_check_as_json(broken: Path) -> None:
     result = run("check", broken, "--json")
     assert result.exit_code == 3
