@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,9 @@ PPO_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 """Number of our PPO's config -> whether a value (other than null) is in its range, and the range in words."""
 
 RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "warmup_steps": (lambda value: value >= 0, "0 or more; below 1 a share of all steps")
+    "warmup_steps": (lambda value: 0 <= value < math.inf, "0 or more; below 1 a share of all steps"),
+    "neftune_noise_alpha": (lambda value: 0 <= value < math.inf, "0 or more, or null"),
+    "pad_to_multiple_of": (lambda value: value >= 1, "1 or more, or null"),
 }
 """The same for every kind of stage. Other mistakes are told by the library itself, when the stage runs."""
 
@@ -229,6 +232,8 @@ def argument_problems(kind: str, arguments: dict[str, Any], place: Place) -> Ite
         else:
             yield from _value_problems(name, value, fields[name], here)
             yield from _range_problems(kind, name, value, here)
+            if name == "loss_weights" and isinstance(value, list):
+                yield from _weight_problems(value, here)
             package = PACKAGES.get(name)
             if value and package and importlib.util.find_spec(package.replace("-", "_")) is None:
                 found = f"`{name}` needs the package {package}, which is not installed"
@@ -271,6 +276,14 @@ def _range_problems(kind: str, name: str, value: Any, place: Place) -> Iterator[
         holds, allowed = known[name]
         if not holds(value):
             yield Problem(place, f"`{name}` is {value}", allowed, f"change `{name}`, or delete it for the default")
+
+
+def _weight_problems(weights: list[Any], place: Place) -> Iterator[Problem]:
+    """DPO's losses are multiplied by them in the first step, whatever they are."""
+    for weight in weights:
+        if not fits(weight, ["float"]) or not math.isfinite(weight):
+            found = f"an entry of `loss_weights` is {words.show(weight)}"
+            yield Problem(place, found, "a list of numbers", "write one number for each loss")
 
 
 def fits(value: Any, types: list[str]) -> bool:

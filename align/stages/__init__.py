@@ -25,6 +25,7 @@ REFUSALS = (
     AttributeError,
     NotImplementedError,
     AssertionError,
+    ArithmeticError,
     FileNotFoundError,
 )
 """What libraries raise at arguments that they cannot use. Not memory, nor a disk: those have errors of their own."""

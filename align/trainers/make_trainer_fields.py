@@ -47,6 +47,7 @@ def trainer_fields() -> dict[str, Any]:
     fields = {kind: config_fields(config) for kind, config in configs.items()}
     for name in NOT_FOR_RANKINGS:
         del fields["reward"][name]
+    fields["dpo"]["f_divergence_type"]["choices"] = f_divergences(trl.DPOConfig)
     return {"fields": fields, "dpo_loss_types": dpo_loss_types(trl.DPOConfig)}
 
 
@@ -66,11 +67,20 @@ def config_fields(config: type[Any]) -> dict[str, dict[str, list[str]]]:
 
 def dpo_loss_types(config: type[Any]) -> list[str]:
     """The loss types that DPOConfig's own help names, in its order."""
-    help_text = config.__dataclass_fields__["loss_type"].metadata["help"]
+    return re.findall(r"'(\w+)'", _listed(config, "loss_type"))
+
+
+def f_divergences(config: type[Any]) -> list[str]:
+    """The values of f_divergence_type, a text that TRL looks at in the first step only, sorted."""
+    return sorted(re.findall(r"`(\w+)`", _listed(config, "f_divergence_type")))
+
+
+def _listed(config: type[Any], name: str) -> str:
+    help_text = config.__dataclass_fields__[name].metadata["help"]
     listed = re.search(r"Possible values are:(.*?)\. ", help_text)
     if listed is None:
-        raise RuntimeError(f"the help of loss_type no longer lists its values: {help_text}")
-    return re.findall(r"'(\w+)'", listed[1])
+        raise RuntimeError(f"the help of {name} no longer lists its values: {help_text}")
+    return listed[1]
 
 
 def _parts(hint: Any) -> list[Any]:

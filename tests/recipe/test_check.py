@@ -233,6 +233,23 @@ MISTAKES = {
         sft("trainer: {warmup_steps: -3}"), 9, r"trainer\.warmup_steps", "`warmup_steps` is -3", "^0 or more",
         "change `warmup_steps`, or delete"
     ),
+    "an infinite number of steps": (
+        sft("trainer: {warmup_steps: .inf}"), 9, r"trainer\.warmup_steps", "`warmup_steps` is inf", "^0 or more", ""
+    ),
+    "noise below zero": (
+        sft("trainer: {neftune_noise_alpha: -1}"), 9, "neftune_noise_alpha", "is -1", "^0 or more, or null", ""
+    ),
+    "padding to nothing": (
+        sft("trainer: {pad_to_multiple_of: 0}"), 9, "pad_to_multiple_of", "is 0", "^1 or more, or null", "delete it"
+    ),
+    "weights of losses that are no numbers": (
+        (DPO, "    loss: [sigmoid, sft]\n    trainer: {loss_weights: [1, b]}\n"), 18, r"trainer\.loss_weights",
+        'an entry of `loss_weights` is the text "b"', "a list of numbers", "one number for each loss"
+    ),
+    "no divergence that there is": (
+        (DPO, "    trainer: {f_divergence_type: forward_k}\n"), 17, "f_divergence_type", '"forward_k"',
+        "one of alpha_divergence, forward_kl, js_divergence, reverse_kl", "`forward_kl`"
+    ),
     "an argument not among the choices": (
         sft("trainer: {lr_scheduler_type: cosin}"), 9, "lr_scheduler_type", '"cosin"', "one of .*cosine", "`cosine`"
     ),

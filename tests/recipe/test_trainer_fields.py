@@ -25,6 +25,13 @@ def test_the_loss_types_are_those_the_trainer_computes() -> None:
     assert sorted(set(computed)) == sorted(dpo_loss_types())
 
 
+def test_the_divergences_are_those_the_trainer_computes() -> None:
+    from trl.trainer import dpo_trainer
+
+    computed = re.findall(r'f_divergence_type == "(\w+)"', inspect.getsource(dpo_trainer))
+    assert sorted(set(computed)) == fields_of("dpo")["f_divergence_type"]["choices"]
+
+
 def test_the_losses_that_label_smoothing_changes() -> None:
     from trl.trainer import dpo_trainer
 

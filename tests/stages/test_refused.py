@@ -32,6 +32,8 @@ def sft(folder: Path, **changes: Any) -> None:
         ("accelerator_config", "nope.json", "No such file"),
         ("optim", "adamw_8bit", "bitsandbytes"),
         ("adam_beta1", 5.0, "Invalid beta parameter"),
+        ("warmup_steps", float("inf"), "OverflowError"),
+        ("pad_to_multiple_of", 0, "ZeroDivisionError"),
         ("dataloader_num_workers", -2, "non-negative"),
     ],
 )
