@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from align.errors import DataError, RecipeError, TrainingError
+from align.errors import DataError, ModelError, RecipeError, TrainingError
 from align.recipe.schema import DPO, KTO, PPO, SFT, Pretrain, Reward
 from align.stages import out_of_range
 from tests import tiny
@@ -53,6 +53,16 @@ def test_the_argument_that_is_meant_is_named(tmp_path: Path) -> None:
     assert caught.value.where == "stage sft, trainer.warmup_steps"
     with pytest.raises(TrainingError, match="adam_beta1: 5.0, weight_decay: 0.1"):
         sft(tmp_path, trainer={"adam_beta1": 5.0, "weight_decay": 0.1})  # torch speaks of no name
+
+
+def test_a_layer_that_takes_no_adapter_is_no_argument_s_fault(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no adapter can sit there") as caught:
+        sft(tmp_path, lora={"targets": ["self_attn"]}, trainer={"weight_decay": 0.1})
+    assert caught.value.where.startswith("lora.targets")
+
+
+def test_an_adapter_on_the_embeddings_trains(tmp_path: Path) -> None:
+    sft(tmp_path, lora={"targets": ["embed_tokens"]})
 
 
 def test_without_arguments_it_is_our_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
