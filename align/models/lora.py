@@ -38,12 +38,12 @@ def check_targets(model: Any, lora: Lora, where: str, say: Callable[[str], None]
     # The model itself is a module too, of the name "", which the pattern `.*` matches.
     layers = dict(model.named_modules())
     head = model.get_output_embeddings()
-    good = {name for name, layer in layers.items() if layer is not head and _adaptable(layer)}
+    good = {name for name, layer in layers.items() if _adaptable(layer) and not _is_head(layer, head)}
     gone = []
     for target in targets:
         matched = [name for name in layers if fits(target, name)]
         if bad := [name for name in matched if name not in good]:
-            raise _cannot_adapt(target, bad[0], layers[bad[0]], layers[bad[0]] is head, _names(layers, good, where))
+            raise _cannot_adapt(target, bad[0], layers[bad[0]], head, _names(layers, good, where))
         if not matched:
             gone.append(target)
     if len(gone) == len(targets):
@@ -60,11 +60,16 @@ def _no_layer(target: str, is_pattern: bool, told: dict[str, Any]) -> ModelError
     return ModelError(f"the model has no layer `{target}`{near(target, names)}", **told)
 
 
-def _cannot_adapt(target: str, name: str, layer: Any, is_head: bool, told: dict[str, Any]) -> ModelError:
+def _cannot_adapt(target: str, name: str, layer: Any, head: Any, told: dict[str, Any]) -> ModelError:
     told.pop("names")
     whole = f"`{name}`, " if name else ""
-    why = "which gives the words their scores" if is_head else "which is neither linear nor an embedding"
-    kind = f"the model's head {type(layer).__name__}" if is_head else f"a {type(layer).__name__}"
+    name_of_it = type(layer).__name__
+    kind = f"an {name_of_it}" if name_of_it[0] in "AEIOU" else f"a {name_of_it}"
+    why = "which is neither linear nor an embedding"
+    if layer is head:
+        kind, why = f"the model's head {name_of_it}", "which gives the words their scores"
+    elif _is_head(layer, head):
+        why = "whose weights are the head's as well, and an adapter that is merged into it would change both"
     return ModelError(f"the target `{target}` means {whole}{kind}, {why}: no adapter can sit there", **told)
 
 
@@ -96,6 +101,11 @@ def _is_linear(layer: Any) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(layer, torch.nn.Linear | Conv1D)  # GPT-2 has Conv1D
+
+
+def _is_head(layer: Any, head: Any) -> bool:
+    """Whether these are the weights that give the words their scores, be it as an embedding that is tied to them."""
+    return head is not None and getattr(layer, "weight", None) is head.weight
 
 
 def _adaptable(layer: Any) -> bool:

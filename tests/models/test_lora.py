@@ -52,6 +52,7 @@ def test_lora_on_a_layer_that_is_not_there(targets: str | list[str]) -> None:
         ("llama", ["lm_head"], "`lm_head`, the model's head Linear, which gives the words their scores"),
         ("llama", ["q_proj", "lm_head"], "the model's head"),
         ("gpt2", ["attn"], "a GPT2Attention"),
+        ("gpt2", ["c_attn", "wte"], "an Embedding, whose weights are the head's as well"),
     ],
 )
 def test_lora_on_a_layer_that_takes_no_adapter(family: str, targets: str | list[str], means: str) -> None:
@@ -75,7 +76,6 @@ def test_lora_on_a_name_that_is_no_list() -> None:
         ("llama", ["embed_tokens"]),
         ("llama", r".*\.q_proj"),
         ("gpt2", ["attn.c_attn"]),
-        ("gpt2", ["wte"]),
     ],
 )
 def test_lora_on_layers_that_are_there(family: str, targets: str | list[str]) -> None:
