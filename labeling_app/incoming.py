@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from align.artifacts import MANIFEST, hash_file, read_artifact
 from align.data.fields import SHOWS_ALL, Place, fault
@@ -27,6 +28,8 @@ from labeling_app.shapes import NAMES, read_shape, shape_of
 from labeling_app.store.database import Store
 from labeling_app.store.events import record_event
 
+ANSWERS_NAMES = ("candidates", "choices", "completions", "generations", "outputs", "replies", "responses")
+"""Names that others give to a list of answers."""
 BATCH = 500
 """Records saved in one transaction."""
 KINDS = ("prompts", "answers", "rankings")
@@ -207,12 +210,21 @@ def _kind_of(path: Path) -> str:
         raise DataError(
             error.found, where=error.where, allowed=", ".join(KINDS), remedy="say it: --kind KIND"
         ) from None
-    for name in row.keys() - Prompt.model_fields.keys() if kind == "prompts" else ():
-        if isinstance(row[name], list) and len(row[name]) > 1:  # such as `responses`
+    for name in row if kind == "prompts" else ():
+        if name not in Prompt.model_fields and _looks_like_answers(name, row[name]):
             found = f"`{name}` is a list of {len(row[name])}, and answers stand in `answers`"
             remedy = "write it so; if these are prompts without answers: --kind prompts"
             raise fault(place, found, field=name, allowed=ANSWERS_ROW, remedy=remedy)
     return kind
+
+
+def _looks_like_answers(name: str, value: Any) -> bool:
+    """Whether a field that prompts do not have holds answers under another name; other lists, such as keywords, are
+    nobody's business."""
+    if not (name in ANSWERS_NAMES or name.startswith("answer")) or not isinstance(value, list) or len(value) < 2:
+        return False
+    texts = [one.get("text", one.get("content")) if isinstance(one, dict) else one for one in value]
+    return all(isinstance(text, str) and text for text in texts)
 
 
 def _check_shape(path: Path, again: str) -> None:

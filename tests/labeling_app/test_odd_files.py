@@ -142,6 +142,27 @@ def test_answers_under_another_name(store: Store, tmp_path: Path, field: str, sa
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("keywords", ["one", "two"]), ("scores", [0.5, 1.0]), ("responses", [1, 2]), ("responses", ["one"]),
+     ("candidates", [{"name": "one"}, {"name": "two"}]), ("responses", ["", ""])],
+)  # fmt: skip
+def test_a_list_beside_a_prompt_that_holds_no_answers(store: Store, tmp_path: Path, field: str, value: Any) -> None:
+    row = answers_row(0) | {field: value}
+    del row["answers"]
+    done = import_labels(store, make_project(store, "p"), write(tmp_path / "p.jsonl", [row]))
+    assert (done.kind, done.items) == ("prompts", 1)
+
+
+def test_the_first_list_of_answers_is_named(store: Store, tmp_path: Path) -> None:
+    texts = ["one", "two"]
+    more = {"keywords": texts, "candidates": [{"content": text} for text in texts], "answers_of_b": texts}
+    row = answers_row(0) | more
+    del row["answers"]
+    with pytest.raises(DataError, match="`candidates` is a list of 2"):
+        import_labels(store, make_project(store, "p"), write(tmp_path / "p.jsonl", [row]))
+
+
 def test_nobody_is_biased_by_places_that_nobody_knows(store: Store, tmp_path: Path) -> None:
     rows = [answers_row(n) | {"ranks": [1, 2, 3, 4], "annotator": "ann", "id": f"r{n}"} for n in range(20)]
     rows += [row | {"id": f"{row['id']}-bob", "annotator": "bob"} for row in rows]
