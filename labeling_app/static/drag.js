@@ -15,6 +15,7 @@ export function draggable(place, drop) {
     event.preventDefault();
     handle.setPointerCapture(event.pointerId);
     const card = handle.closest(".ar-card");
+    card.focus({ preventScroll: true }); // which a press does by itself, but for preventDefault: keys are to act on it
     const before = handle.getBoundingClientRect().top;
     place.classList.add("ar-dragging");
     card.classList.add("ar-held");

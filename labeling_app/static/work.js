@@ -14,7 +14,11 @@ export const chosen = (page) => document.activeElement?.closest?.(".ar-card")?.d
 // Focus has come into this card, or to something in it.
 export function cameTo(page, card) {
   page.chosen = card.dataset.key;
-  for (const one of Object.values(page.cards)) one.classList.toggle("ar-chosen", one === card);
+  for (const one of Object.values(page.cards)) {
+    const here = one.classList.toggle("ar-chosen", one === card);
+    if (here) one.setAttribute("aria-current", "true"); // what the outline says to the eye
+    else one.removeAttribute("aria-current");
+  }
 }
 
 export function change(page, state, key = null) {

@@ -343,9 +343,36 @@ def test_what_has_the_focus_is_not_under_the_bar(screen: Show, served: Served, h
     assert box["y"] + box["height"] <= page.page.locator(".ar-send").bounding_box()["y"]
 
 
-def test_differences_without_a_keyboard(screen: Show, served: Served) -> None:
-    page = screen(served.project(items(1)), **PHONE)
-    texts = [tier[0] for tier in page.tiers()]
-    page.card(texts[1]).get_by_role("button", name="Differences").tap()
-    assert page.dialog().locator("h2").inner_text() == "Differences: B against C"
-    assert page.page.evaluate("document.documentElement.scrollWidth") == 390
+def current(page: Screen) -> list[str]:
+    """The answers that a screen reader is told are the one that keys act on."""
+    return [str(text).strip() for text in page.page.locator("[aria-current=true] .ar-body").all_inner_texts()]
+
+
+@pytest.mark.parametrize("finger", [False, True])
+def test_a_key_after_a_drag_acts_on_what_was_dragged(screen: Show, served: Served, finger: bool) -> None:
+    page = screen(served.project(items(1)), **(PHONE if finger else {}))
+    first, *_, fourth = (tier[0] for tier in page.tiers())
+    assert current(page) == [first]
+    page.drag(fourth, first, 0.9, finger)
+    assert page.ranks()[fourth] == 2 and outlined(page) == current(page) == [fourth]
+    page.press("x")
+    assert [text for text, rank in page.ranks().items() if rank is None] == [fourth]
+    page.page.get_by_role("button", name="Buckets").click()
+    page.drag(first, '[data-bucket="0"]', 0.5, finger)
+    page.press("2")
+    assert {text: rank for text, rank in page.ranks().items() if rank} == {first: 2}
+
+
+@pytest.mark.parametrize("finger", [False, True])
+def test_a_press_on_a_handle_chooses_its_answer(screen: Show, served: Served, finger: bool) -> None:
+    page = screen(served.project(items(1)), reduced_motion="reduce", **(PHONE if finger else {}))
+    third = page.tiers()[2][0]
+    page.page.locator("#ar-comment").focus()
+    handle = page.card(third).locator(".ar-handle")
+    handle.evaluate("handle => handle.scrollIntoView({ block: 'center' })")
+    if finger:
+        handle.tap()
+    else:
+        handle.click()
+    page.page.locator(".ar-dragging").wait_for(state="detached")
+    assert outlined(page) == current(page) == [third]
