@@ -117,7 +117,10 @@ function describe(element, key, keys, state) {
 
 // What was said about an answer beside its place.
 export function mark(element, key, state) {
-  const marks = { edited: state.edit?.key === key, begun: state.begun?.key === key, flagged: state.flags.some((f) => f.key === key), rated: isRated(state, key) };
+  const marks = {
+    edited: state.edit?.key === key, begun: state.begun?.key === key,
+    flagged: state.flags.some((f) => f.key === key), flagBegun: Boolean(state.unused?.[key]), rated: isRated(state, key),
+  };
   const said = Object.keys(marks).filter((name) => marks[name]);
   element.querySelector(".ar-marks").replaceChildren(...said.map((name) => make("span", { class: "ar-mark" }, say(name))));
 }

@@ -42,9 +42,9 @@ function fitting(ratings, item) {
   return Object.fromEntries(Object.entries(ratings).map(([key, own]) => [key, Object.fromEntries(Object.entries(own).filter(fits))]));
 }
 
-// What a person may not have meant: nothing moved, or answers that no bucket holds.
+// What a person may not have meant: an edit or a flag left half-way, nothing moved, or answers that no bucket holds.
 function doubtOf(state, keys) {
-  if (state.begun) return say("unfinished");
+  if (state.begun || keys.some((key) => state.unused?.[key])) return say("unfinished");
   if (!state.moves) return say("untouched");
   const left = state.way === "buckets" ? keys.filter((key) => state.buckets[key] === undefined) : [];
   return left.length ? say("left", { letters: left.map((key) => letterOf(keys, key)).join(", ") }) : null;

@@ -124,11 +124,11 @@ export async function flag(page, key) {
   const flagged = page.state.flags.find((flag) => flag.key === key);
   const typed = (now) => keepUnused(page, key, now);
   const said = await askFlag(page.root, letterOf(page.keysOf, key), { before: page.state.unused?.[key] ?? flagged, flagged, typed });
-  if (page.item !== item || said === null) return;
-  keepUnused(page, key, null);
-  if (!said) return;
+  if (page.item !== item) return;
+  if (said !== null) keepUnused(page, key, null);
   const others = page.state.flags.filter((flag) => flag.key !== key);
-  change(page, { ...page.state, flags: said.code ? [...others, { key, code: said.code, note: said.note }] : others });
+  const flags = !said ? page.state.flags : said.code ? [...others, { key, code: said.code, note: said.note }] : others;
+  change(page, { ...page.state, flags }); // after Escape, too: the card says that a flag is not finished
 }
 
 export function compare(page, key) {

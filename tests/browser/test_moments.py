@@ -517,10 +517,58 @@ def test_a_flag_begun_is_its_own_answers(screen: Show, served: Served) -> None:
     assert note(page)[1] == "Of the first"
     page.press("Escape")
     gone(page)
-    assert [page.card(text).locator(".ar-marks").inner_text() for text in (first, second)] == ["", "flagged"]
+    marks = [page.card(text).locator(".ar-marks").inner_text() for text in (first, second)]
+    assert marks == ["flag not finished", "flagged"]
     lease = page.lease
-    page.press("Shift+ArrowDown")
+    page.press("Shift+ArrowDown", "Enter")
+    page.alert()
+    page.page.wait_for_timeout(700)  # a second press at once is a slip
     page.submit()
     assert page.lease != lease and [flag["note"] for flag in page.last()["meta"]["flags"]] == ["Of the second"]
     page.press("f")
     assert note(page)[1] == ""
+
+
+def test_a_flag_that_is_not_finished_is_asked_about(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(2)))
+    first, lease = page.tiers()[0][0], page.lease
+    page.press("Enter")
+    assert page.alert().startswith("Nothing was moved.")
+    page.press("f")
+    page.dialog().locator("textarea").fill("Ten minutes of work")
+    page.press("Escape")
+    gone(page)
+    marks = page.card(first).locator(".ar-marks")
+    assert marks.inner_text() == "flag not finished"
+    said = "An edit or a flag is not finished. Submit once more to leave it out."
+    page.press("Enter")  # what was said before is of another state
+    assert page.alert() == said
+    kept(page)
+    page.page.reload(wait_until="commit")
+    page.ready()
+    assert marks.inner_text() == "flag not finished"
+    page.press("Enter")
+    assert page.alert() == said
+    page.page.wait_for_timeout(700)
+    assert page.lease == lease
+    page.press("Enter")
+    page.next(lease)
+    assert page.last()["meta"].get("flags", []) == []
+
+
+def test_a_flag_that_is_cancelled_is_not_asked_about(screen: Show, served: Served) -> None:
+    page = screen(served.project(items(2)))
+    first, lease = page.tiers()[0][0], page.lease
+    page.press("Shift+ArrowDown")
+    for leave in ("Escape", "Cancel"):
+        page.focus(first).press("f")
+        page.dialog().locator("textarea").fill("Nothing after all")
+        if leave == "Escape":
+            page.press("Escape")
+        else:
+            page.dialog().get_by_role("button", name="Cancel").click()
+        gone(page)
+    assert page.card(first).locator(".ar-marks").inner_text() == ""
+    page.press("Enter")
+    page.next(lease)
+    assert page.lease != lease
