@@ -39,8 +39,9 @@ SESSION, FORM = "align_session", "align_form"
 """Names of the cookies; over https they get the prefix that browsers bind to this host."""
 HOME = "/app"
 PAGES = (HOME, f"{HOME}/", f"{HOME}/quality", f"{HOME}/quality/")
-LONGEST_WAY = 500
-"""Where people may be led to when they have come in, and how long such an address may be with its query."""
+LONGEST_WAY = 1500
+"""Where people may be led to when they have come in, and how long such an address may be with its query, encoded: a
+project's name may have 100 characters, and a Chinese one is nine then."""
 STATIC = Path(__file__).with_name("static")
 
 HEADERS = {
@@ -172,12 +173,14 @@ class Door(NamedTuple):
 def door(request: Request, path: str) -> Door:
     """The door at this path, and the project or page that the request names: whoever comes in arrives there."""
     wish = request.query_params
-    return Door(path, wish.get("project", ""), our_page(wish.get("to", "")))
+    to = our_page(wish.get("to", ""))
+    return Door(path, "" if to else wish.get("project", ""), to)  # a page has its project in its address
 
 
 def our_page(address: str) -> str:
-    """An address if it is that of a page of ours, else nothing: a link to the login is anybody's to make."""
-    return address if address.partition("?")[0] in PAGES and len(address) <= LONGEST_WAY else ""
+    """An address, encoded, if it is that of a page of ours, else nothing: a link to the login is anybody's to make."""
+    encoded = quote(address, safe=":/%#?=@[]!$&'()*+,;")  # as an answer's headers have it; what is encoded stays so
+    return encoded if encoded.partition("?")[0] in PAGES and len(encoded) <= LONGEST_WAY else ""
 
 
 def join_path(token: str) -> str:
@@ -293,7 +296,8 @@ def _to_login(request: Request) -> Response:
     """To the login, and from there to this page."""
     path, query = request.url.path, request.url.query
     wanted = "" if path.rstrip("/") == HOME and not query else our_page(f"{path}?{query}" if query else path)
-    return RedirectResponse(Door("", "", wanted).at("/login"), status_code=303)
+    project = "" if wanted else request.query_params.get("project", "")
+    return RedirectResponse(Door("", project, wanted).at("/login"), status_code=303)
 
 
 def _for_reviewers(request: Request) -> Response | None:

@@ -27,7 +27,7 @@ export function tell(page, text) {
 
 function wayOn(page, error) {
   if (!error || error.code === "nothing-to-undo") return null;
-  if (error.code === "login") return make("a", { href: page.slug ? `/login?${new URLSearchParams({ project: page.slug })}` : "/login" }, say("loginAgain"));
+  if (error.code === "login") return make("a", { href: `/login?${new URLSearchParams({ to: location.pathname + location.search })}` }, say("loginAgain"));
   if (GONE.includes(error.code) && page.item) return button(say("goOn"), () => { forget(page.item.lease); page.loadNext(); });
   return page.item ? null : button(say("again"), () => location.reload());
 }

@@ -309,14 +309,14 @@ def test_cancel_in_one_edit_keeps_the_begun_one_of_another(screen: Show, served:
     assert page.dialog().locator("textarea").input_value() == "Ten minutes of work"
 
 
-def test_the_way_to_the_login_knows_the_project(screen: Show, served: Served) -> None:
+def test_the_way_to_the_login_knows_where_one_was(screen: Show, served: Served) -> None:
     page = screen(served.project(items(1)))
     told = '{"error": {"code": "login"}}'
     page.intercept("**/api/v1/me", lambda route: route.fulfill(status=401, content_type="application/json", body=told))
     page.page.reload(wait_until="commit")
     page.ready()
     link = page.page.get_by_role("link", name="Log in again").get_attribute("href")
-    assert link == f"/login?project={page.project.slug}"
+    assert link == f"/login?to=%2Fapp%2F%3Fproject%3D{page.project.slug}"
 
 
 def test_ratings_on_what_is_no_longer_asked_are_left_out(screen: Show, served: Served) -> None:

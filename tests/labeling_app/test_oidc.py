@@ -6,9 +6,10 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +19,7 @@ from labeling_app.oidc.accounts import failed
 from labeling_app.oidc.attempt import ATTEMPT_SECONDS
 from labeling_app.oidc.routes import BACK, BEGUN, add_oidc
 from labeling_app.people import Person, change_person, create_person, invite, people, who
-from labeling_app.server import create_app
+from labeling_app.server import LONGEST_WAY, create_app
 from labeling_app.store.database import Store, open_store
 from labeling_app.store.models import Identity, LoginSession, Throttle
 from labeling_app.throttle import ATTEMPTS
@@ -286,6 +287,41 @@ def test_no_address_leads_away_from_here(world: World, query: str) -> None:
     to = world.browser.get(f"/login/oidc?{query}", headers={"host": "evil.example"}).headers["location"]
     assert parse_qs(urlsplit(to).query)["redirect_uri"] == [world.labels.url + BACK]
     assert world.log_in(f"/login/oidc?{query}").headers["location"] in ("/app", "/app?project=%2F%2Fevil.example")
+
+
+@pytest.mark.parametrize("joins", [False, True])
+@pytest.mark.parametrize(
+    ("to", "place"),
+    [("/app/quality/?project=名", f"/app/quality/?project={quote('名')}"),
+     ("/app?project=p&task=adjudicate&item=3", "/app?project=p&task=adjudicate&item=3"), ("//evil.example", "/app")],
+)  # fmt: skip
+def test_who_comes_in_comes_to_the_page_they_asked_for(world: World, joins: bool, to: str, place: str) -> None:
+    door = f"/join/{invite(world.store)}" if joins else "/login"
+    link = re.search(rf'href="({door}/oidc[^"]*)"', world.browser.get(f"{door}?{urlencode({'to': to})}").text)
+    assert link
+    assert world.log_in(unescape(link[1])).headers["location"] == place
+    assert world.person() is not None
+
+
+def test_a_declined_login_keeps_the_page_they_asked_for(world: World) -> None:
+    wish = urlencode({"to": "/app/quality/?project=p"})
+    there = followed(world.browser, f"/login/oidc?{wish}", until="/authorize").headers["location"]
+    state = parse_qs(urlsplit(there).query)["state"][0]
+    page = world.browser.get(BACK, params={"error": "access_denied", "state": state}).text
+    assert f'href="/login/oidc?{wish}"' in page and f'action="/login?{wish}"' in page
+    assert world.log_in(f"/login/oidc?{wish}").headers["location"] == "/app/quality/?project=p"
+
+
+@pytest.mark.parametrize("letter", ["x", "名", "\N{GRINNING FACE}", "\x01", '"'])
+def test_the_cookie_of_a_login_that_was_begun_is_one_that_browsers_take(world: World, letter: str) -> None:
+    """They drop what is longer than 4096 characters with its name."""
+    to, path = "/app?project=", f"/join/{invite(world.store)}/oidc"
+    to += letter * ((LONGEST_WAY - len(to)) // len(quote(letter)))
+    world.browser.get(f"{path}?{urlencode({'to': to, 'project': letter * 500})}")
+    assert 2000 < len(world.browser.cookies[BEGUN]) < 4096 - len(f"__Host-{BEGUN}=")
+    assert world.log_in(f"{path}?{urlencode({'to': to})}").headers["location"] == quote(to, safe="/?=")
+    world.browser.get(f"/login/oidc?{urlencode({'project': letter * 500})}")
+    assert len(world.browser.cookies[BEGUN]) < 4096 - len(f"__Host-{BEGUN}=")
 
 
 def test_failures_are_throttled_together_with_those_of_passwords(world: World) -> None:

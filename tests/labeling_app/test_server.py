@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from fastapi import HTTPException, Request
@@ -119,14 +119,28 @@ def test_another_address_names_the_right_one(client: TestClient, language: str, 
     [
         ("/app/quality/?project=team", "/app/quality/?project=team"),
         ("/app?project=team&task=adjudicate&item=3", "/app?project=team&task=adjudicate&item=3"),
+        (f"/app/quality/?project={quote('名' * 100)}", f"/app/quality/?project={quote('名' * 100)}"),
+        (f"/app?project={'名' * 100}", f"/app?project={quote('名' * 100)}"),
         *((to, "/app") for to in (
             "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example/app", "javascript:alert(1)",
-            "/app/../x", "/app//evil.example", "/logout", "app", "/app\t", " /app", "/appx", f"/app?{'x' * 500}",
+            "/app/../x", "/app//evil.example", "/logout", "app", "/app\t", " /app", "/appx", f"/app?{'x' * 1500}",
+            f"/app?{'名' * 200}",
         )),
     ],
 )  # fmt: skip
 def test_who_logs_in_comes_to_a_page_of_ours_alone(client: TestClient, to: str, place: str) -> None:
     assert enter(client, f"/login?{urlencode({'to': to})}").headers["location"] == place
+
+
+def test_the_project_outlives_the_login(client: TestClient) -> None:
+    """However long its name is, and whatever else stands in the address."""
+    page = {"accept": "text/html"}
+    wanted = f"/app?project={quote('名' * 100)}"
+    login = client.get(wanted, headers=page).headers["location"]
+    assert enter(client, login).headers["location"] == wanted
+    client.cookies.clear()
+    login = client.get(f"/app?project=p&x={'x' * 1500}", headers=page).headers["location"]
+    assert enter(client, login).headers["location"] == "/app?project=p"
 
 
 def test_another_host_names_the_right_one(store: Store) -> None:
