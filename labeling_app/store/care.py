@@ -39,6 +39,8 @@ class Verified:
 
 def backup(store: Store, path: Path) -> Path:
     """A copy of the database as of now in a new file. Raises SystemLimit if it exists already or cannot be written."""
+    if not path.name:  # such as that of "", which is the folder one is in
+        raise SystemLimit("the backup's name is empty", where=str(path), remedy="name a file: labels backup FILE")
     if path.exists():
         raise SystemLimit("there is a file of this name already", where=str(path), remedy="name another one")
     if not any(place.exists() and not place.is_dir() for place in path.parents) and not path.parent.is_dir():
@@ -73,17 +75,18 @@ def restore(backup_file: Path, where: str, *, replace: bool = False) -> tuple[St
         raise DataError("there is no such backup", where=str(backup_file), remedy="name a file made by labels backup")
     url = url_of(where)
     _check_kind(backup_file, url)
+    path = Path(url.database or "")
+    on_sqlite = url.get_backend_name() == "sqlite"
+    if on_sqlite and path.is_dir():
+        raise no_database(str(path))
     there = _is_there(url)
     if there and not replace:
         raise SystemLimit(
             "there is a label database already", where=place_of(url), remedy="restore elsewhere, or add --replace"
         )
-    if url.get_backend_name() != "sqlite":
+    if not on_sqlite:
         kept = _restore_server(backup_file, url, there)
         return open_store(where, create=False), kept
-    path = Path(url.database or "")
-    if path.is_dir():
-        raise no_database(str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -223,11 +223,17 @@ def test_a_folder_is_no_place_for_a_database(store: Store, tmp_path: Path) -> No
     with pytest.raises(SystemLimit, match="cannot be restored"):
         restore(copy, str(copy / "labels.db"))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="it is a folder") as caught:
-        restore(copy, str(tmp_path / "folder"), replace=True)
+    for replace in (False, True):
+        with pytest.raises(DataError, match="it is a folder") as caught:
+            restore(copy, str(tmp_path / "folder"), replace=replace)
     db = caught.value.remedy.partition("--db ")[2]
     restore(copy, db)[0].close()
     assert verify(open_store(db, create=False)).faults == ()
+
+
+def test_a_backup_has_a_name(store: Store) -> None:
+    with pytest.raises(SystemLimit, match="name is empty"):
+        backup(store, Path(""))
 
 
 def test_a_backup_replaces_no_file(store: Store, tmp_path: Path) -> None:
