@@ -27,9 +27,11 @@ def lora_config(lora: Lora, task: str) -> Any:
     )
 
 
-def check_targets(model: Any, lora: Lora, where: str, say: Callable[[str], None]) -> None:
+def check_targets(model: Any, lora: Lora, where: str, say: Callable[[str], None], *, keeps_head: bool = True) -> None:
     """Raise ModelError unless an adapter can sit on the layers that `targets` names: PEFT wants one or more, all of a
     kind that it adapts. Names of a list that this model does not have are said: the list may serve several models.
+
+    keeps_head: false if a score takes the place of the head, so that an embedding tied to it is free.
     """
     if isinstance(lora.targets, str) and lora.targets.lower() == LINEAR:
         return
@@ -38,7 +40,7 @@ def check_targets(model: Any, lora: Lora, where: str, say: Callable[[str], None]
     # The model itself is a module too, of the name "", which the pattern `.*` matches.
     layers = dict(model.named_modules())
     head = model.get_output_embeddings()
-    good = {name for name, layer in layers.items() if _adaptable(layer) and not _is_head(layer, head)}
+    good = {name for name, layer in layers.items() if _adaptable(layer) and not _is_head(layer, head, keeps_head)}
     gone = []
     for target in targets:
         matched = [name for name in layers if fits(target, name)]
@@ -68,7 +70,7 @@ def _cannot_adapt(target: str, name: str, layer: Any, head: Any, told: dict[str,
     why = "which is neither linear nor an embedding"
     if layer is head:
         kind, why = f"the model's head {name_of_it}", "which gives the words their scores"
-    elif _is_head(layer, head):
+    elif _is_head(layer, head, tied=True):
         why = "whose weights are the head's as well, and an adapter that is merged into it would change both"
     return ModelError(f"the target `{target}` means {whole}{kind}, {why}: no adapter can sit there", **told)
 
@@ -103,9 +105,9 @@ def _is_linear(layer: Any) -> bool:
     return isinstance(layer, torch.nn.Linear | Conv1D)  # GPT-2 has Conv1D
 
 
-def _is_head(layer: Any, head: Any) -> bool:
-    """Whether these are the weights that give the words their scores, be it as an embedding that is tied to them."""
-    return head is not None and getattr(layer, "weight", None) is head.weight
+def _is_head(layer: Any, head: Any, tied: bool) -> bool:
+    """Whether this layer gives the words their scores; tied: or is an embedding of the same weights."""
+    return layer is head or (tied and head is not None and getattr(layer, "weight", None) is head.weight)
 
 
 def _adaptable(layer: Any) -> bool:

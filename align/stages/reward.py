@@ -39,7 +39,7 @@ def run(settings: Reward, inputs: Inputs, out: Path, context: Context) -> Metric
     policy = load_merged(ref, pick_dtype(context.precision, pick_device()) if lora else torch.float32)
     check_vocabulary(policy, tokenizer, ref.base)
     if lora:
-        check_targets(policy, lora, ref.base, context.say)
+        check_targets(policy, lora, ref.base, context.say, keeps_head=False)
     own = {name: getattr(settings, name) for name in ("loss", "ties", "pairs", "heads", "margin_coef", "max_length")}
     trainer = RankingRewardTrainer(
         policy,

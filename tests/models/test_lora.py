@@ -87,6 +87,14 @@ def test_lora_on_layers_that_are_there(family: str, targets: str | list[str]) ->
     get_peft_model(model, lora_config(Lora(targets=targets), "CAUSAL_LM"))
 
 
+def test_an_embedding_that_was_tied_to_a_head_takes_an_adapter() -> None:
+    """Of a reward model, which has no such head; the head itself is none of its layers."""
+    model = load_causal(tiny_ref("gpt2"), F32)
+    check_targets(model, Lora(targets=["wte"]), "tiny", print, keeps_head=False)
+    with pytest.raises(ModelError, match="the model's head"):
+        check_targets(model, Lora(targets=["wte", "lm_head"]), "tiny", print, keeps_head=False)
+
+
 @pytest.mark.parametrize(("family", "absent"), [("llama", "c_attn"), ("gpt2", "q_proj")])
 def test_a_list_that_serves_several_models(family: str, absent: str) -> None:
     from peft import get_peft_model

@@ -37,10 +37,11 @@ def scores_of(scorer: Any, tokenizer: Any) -> list[float]:
     return score_sequences(scorer, tokenizer.pad_token_id, texts)
 
 
-@pytest.mark.parametrize("start", ["base", "sft", "full", "sft-full"])
+@pytest.mark.parametrize("start", ["base", "sft", "full", "sft-full", "tied"])
 def test_what_is_saved_scores_as_what_was_trained(start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a base or an adapter (which must be folded in first), with a new adapter or with all weights."""
-    policy = tiny.base_of(tmp_path, "llama")
+    """From a base or an adapter (which must be folded in first), with a new adapter or with all weights; also with one
+    on an embedding that was tied to the head, which the scores replace."""
+    policy = tiny.base_of(tmp_path, "gpt2" if start == "tied" else "llama")
     if start.startswith("sft"):
         demos = tiny.data_artifact(tmp_path, "demos", "demonstrations", tiny.demonstrations())
         sft = SFT(name="sft", kind="sft", model="base", data="demos", max_steps=3, max_length=128, learning_rate=5e-2)
@@ -55,6 +56,8 @@ def test_what_is_saved_scores_as_what_was_trained(start: str, tmp_path: Path, mo
 
     monkeypatch.setattr(reward, "save", save)
     lora: dict[str, Any] = {"lora": "none"} if start.endswith("full") else {}
+    if start == "tied":
+        lora = {"lora": {"targets": ["wte"]}}
     made = tiny.run_in(tmp_path, settings(**lora), {"model": [policy], "data": [pairs]})
     ref = resolve(made)
     assert (ref.merge is not None) == (start == "sft")
