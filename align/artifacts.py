@@ -30,6 +30,8 @@ WAITING = f"{RESUME}/waiting.json"
 """Inside `NAME.partial/`: what a stage that people rank in waits for, in words and figures, for the report."""
 KEY_FILE = "KEY"
 """Inside `NAME.partial/`: the key of the work in progress, so that only the same work is continued."""
+REPORT = "report.html"
+"""Beside the artifacts in a run's folder: what became of it, for people."""
 METRICS = "logs/metrics.jsonl"
 """One JSON object a line: `step` and the trainer's metrics at that step (loss, learning_rate, eval_loss ...)."""
 

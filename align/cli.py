@@ -181,7 +181,9 @@ def _goal(recipe: Path) -> str:
 
 
 def _report(folder: Path, order: list[str] | None, *, fresh: bool) -> Path:
-    page = folder / "report.html"
+    from align.artifacts import REPORT
+
+    page = folder / REPORT
     # A run that was stopped between its last stage and its report left an older report, or none.
     if not fresh and page.exists() and all(m.stat().st_mtime <= page.stat().st_mtime for m in _manifests(folder)):
         return page

@@ -23,6 +23,7 @@ from align.artifacts import (
     KEY_FILE,
     LOGS,
     MANIFEST,
+    REPORT,
     RESUME,
     WAITING,
     Artifact,
@@ -162,6 +163,7 @@ def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display, wish
         if step.state == "sealed":
             artifacts[step.name] = read_artifact(run / step.name)
             if (run / f"{step.name}.partial" / WAITING).exists():  # for later labels, which nobody asks for any more
+                (run / REPORT).unlink(missing_ok=True)  # it tells of that wait, and none of what is sealed
                 shutil.rmtree(run / f"{step.name}.partial")
             continue
         display.stage(step, number, len(recipe.stages))

@@ -103,6 +103,7 @@ def ask_people(ask: Ask, told: Told, wait: bool) -> tuple[StageBase, Waiting | N
     told.progress("publishing answers", 0, 1, "")
     (ask.partial / WAITING).parent.mkdir(exist_ok=True)
     judge.make(ask.desk)
+    _tell_moved(ask, told)
     desks.keep(ask.partial.parent, ask.stage.name, ask.desk)  # first, so that no kill leaves labels nobody looks for
     published = judge.publish(ask.desk, ask.people, ask.answers, _guidelines(ask), ask.step.seed)
     try:
@@ -126,6 +127,19 @@ def ask_people(ask: Ask, told: Told, wait: bool) -> tuple[StageBase, Waiting | N
     (ask.partial / WAITING).unlink(missing_ok=True)
     by = ByPeople(people=judge.resolved(ask.people, ask.desk))
     return ask.stage.model_copy(update={"by": by}), None
+
+
+def _tell_moved(ask: Ask, told: Told) -> None:
+    """Say that a stage moves to another database: whoever asked for `--again` may not know that a shell names one."""
+    before = desks.kept(ask.partial.parent).get(ask.stage.name, "")
+    if before and before != desks.place_of(ask.desk.database) and not desks.is_gone(before):
+        again = _again(ask.loaded, ask.stage, ask.partial.parent)
+        back = desks.in_shell(replace(ask.desk, database=before, told=ask.people.labels is None), again)
+        first = "" if ask.people.labels is None else f"`labels: {before}`, and "
+        told.say(
+            f"{ask.stage.name}: before people in {desks.place_of(ask.desk.database)} from now on; what was ranked in "
+            f"{before} stays there, and does not count here. Back to it: {first}{back}"
+        )
 
 
 def _tell(told: Told, before: Waiting | None, now: Waiting) -> None:

@@ -198,6 +198,8 @@ def test_labels_taken_back_leave_the_older_stage_until_there_are_enough(asked: A
     done = asked.align("run", "--json")
     assert (done.code, done.json["ran"], asked.manifest) == (0, [], before)
     assert not (asked.run / "rankings.partial").exists(), "nobody asks for more any longer"
+    page = (asked.run / "report.html").read_text("utf-8")
+    assert "labels export" in page and "waits for people" not in page, "it is of what is sealed"
 
 
 def test_a_run_that_stays_goes_on_by_itself(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,8 +292,11 @@ def test_a_shell_that_names_another_database(asked: Asked, shell: Callable[[str]
         assert said in done.err and f"{asked.recipe}:6" in done.err
         assert f"go on there: ALIGN_LABELS={first} {whole}" in done.err
         assert f"in the other one, too: ALIGN_LABELS='{other}' {whole} --again rankings" in done.err
-    assert asked.align("run", "--again", "rankings").code == 7
-    assert asked.align("run").code == 7, "it is remembered from now on"
+    moved = asked.align("run", "--again", "rankings")
+    assert moved.code == 7 and f"rankings: before people in {other} from now on; " in moved.err, moved.err
+    assert f"{first} stays there, and does not count here. Back to it: ALIGN_LABELS={first} {whole} --ag" in moved.err
+    again = asked.align("run")
+    assert again.code == 7 and "from now on" not in again.err, "it is remembered"
     shell(str(first))
     assert asked.align("run").code == 2
     assert asked.align("run", "--again", "rankings").code == 0 and len(asked.made()) == 2

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from align.artifacts import REPORT
 from align.errors import SystemLimit
 from align.report import numbers, pictures
 from align.report.collect import Run, read_run
@@ -27,7 +28,6 @@ from align.report.labels import labels
 from align.report.reliability import Honesty, honesty
 from align.report.story import cards, facts, lead, lineage, reference_text, setting, versions
 
-REPORT = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 LONG = 900
 """Characters; longer texts get a box that scrolls."""
