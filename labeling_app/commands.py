@@ -109,7 +109,7 @@ def export(
     ] = "rankings",
     annotator: Annotated[list[str] | None, typer.Option(help="Only this pseudonym; may be repeated.")] = None,
     split: Annotated[str, typer.Option(help="Only items of this split of the answers artifact.")] = "",
-    gold: Annotated[bool, typer.Option("--gold", help="Test questions too.")] = False,
+    gold: Annotated[bool, typer.Option("--gold", help="Test questions too, as rankings like others.")] = False,
     decided: Annotated[
         bool, typer.Option("--decided", help="A reviewer's ranking in place of the annotators'.")
     ] = False,

@@ -33,6 +33,7 @@ ANSWERS_NAMES = ("candidates", "choices", "completions", "generations", "outputs
 BATCH = 500
 """Records saved in one transaction."""
 KINDS = ("prompts", "answers", "rankings")
+NO_ANNOTATOR = "the field `annotator` is missing"
 ANSWERS_ROW = '"answers": [{"id": "a", "text": "..."}, {"id": "b", "text": "..."}]'
 """What people can rank, as a row has it."""
 
@@ -171,6 +172,8 @@ def _check_kind(kind: str, path: Path) -> None:
     if kind in KINDS:
         return
     remedy = "sample answers from the prompts first: kind: sample in a recipe"
+    if kind == "preferences":
+        remedy = f"for people to rank the two answers, write them as {ANSWERS_ROW}; or {remedy}"
     if path.is_dir() and (answers := answers_in(path.parent)):
         remedy = f"name the answers of this run: {answers[0]}"
     raise DataError(f"{kind} cannot be labelled", where=str(path), allowed=", ".join(KINDS), remedy=remedy)
@@ -287,6 +290,8 @@ def _as_asked(error: DataError, options: Options) -> DataError:
     remedy = "mend the rows; there is no other to import"
     if options.broken == "stop":
         remedy = f"mend such rows, or leave them out: {options.again} --broken drop"
+        if error.found.startswith(NO_ANNOTATOR) and not options.gold:
+            remedy = f"name who ranked; if these are test questions: {options.again} --gold; else {remedy}"
     return DataError(error.found, where=error.where, allowed=error.allowed, remedy=remedy)
 
 

@@ -84,7 +84,7 @@ def export(
     # A version that is still to come would make this export another one tomorrow.
     only = replace(only, upto=min(only.upto or newest, newest))
     _check_filter(store, project.id, only)
-    rows, sha256 = _write(path, _TEXTS[shape](store, project.id, only))
+    rows, sha256 = _write(path, _TEXTS[shape](store, project.id, only), only)
     with store.write() as session:
         kept = asdict(only) | {"annotators": list(only.annotators)}
         session.add(
@@ -297,7 +297,13 @@ _TEXTS: dict[Shape, Callable[[Store, int, Filter], Texts]] = {
 }
 
 
-def _write(path: Path, texts: Texts) -> tuple[int, str]:
+def _without(only: Filter) -> str:
+    """What helps where nothing is to be exported."""
+    first = "rank answers first: align label"
+    return first if only == Filter(upto=only.upto) else f"name fewer conditions, or {first}"
+
+
+def _write(path: Path, texts: Texts, only: Filter) -> tuple[int, str]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows, digest = 0, hashlib.sha256()
     try:
@@ -308,9 +314,7 @@ def _write(path: Path, texts: Texts) -> tuple[int, str]:
                 digest.update(data)
                 out.write(data)
             if not rows:
-                raise DataError(
-                    "no label fits this filter", where=str(path), remedy="leave out a part of it, or label first"
-                )
+                raise DataError("there is no label to export", where=str(path), remedy=_without(only))
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)

@@ -75,7 +75,7 @@ class Imported:
             parts = [f"{counted(self.gold, 'item')} {became} ({self.items} of them new)"]
         if self.corrected:
             parts += [f"{counted(self.corrected, 'test question')} corrected"]
-        parts += [f"{self.there} there already"]
+        parts += [f"{self.there} there already" + ", or twice in the file" * bool(self.there and self.items)]
         told = [f"{project}: {'; '.join(parts)}"]
         if self.kind == "prompts" and self.items:
             told.append(

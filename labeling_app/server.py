@@ -116,8 +116,8 @@ def create_app(store: Store, *, origins: Sequence[str], only: Person | None = No
 
 
 def who_asks(store: Store, only: Person | None) -> Callable[[Request], Person | None]:
-    """Request → person: by cookie or token, or always the one person there is."""
-    return lambda request: as_of_now(store, only) if only else person_behind(store, request)
+    """Request → person: by cookie or token, or the one person there is, unless a token says that it is another."""
+    return lambda request: as_of_now(store, only) if only and not sent_token(request) else person_behind(store, request)
 
 
 def _add_login(app: FastAPI, store: Store, secure: bool) -> None:
@@ -240,10 +240,13 @@ def person_behind(store: Store, request: Request) -> Person | None:
 
 def session_token(request: Request) -> str | None:
     """The session's cookie, under either of its names, or the token that a script sends."""
+    return sent_token(request) or request.cookies.get(cookie_name(SESSION, True)) or request.cookies.get(SESSION)
+
+
+def sent_token(request: Request) -> str:
+    """The token that a script sends as `Authorization: Bearer TOKEN`, or nothing."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        return token
-    return request.cookies.get(cookie_name(SESSION, True)) or request.cookies.get(SESSION)
+    return token if scheme.lower() == "bearer" else ""
 
 
 class _Guard:

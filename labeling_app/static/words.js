@@ -51,7 +51,7 @@ const WORDS = {
   opinion: ["Annotator {n}", "标注者 {n}"], opinions: ["What annotators said", "标注者的意见"],
   untouched: ["Nothing was moved. Submit once more if this order is what you mean.", "尚未调整顺序。如果这就是您的排序，请再次提交。"],
   unplaced: ["Place at least two answers.", "请至少为两个回答分档。"],
-  left: ["Not placed: {letters}. Submit once more to leave that unranked.", "尚未分档：{letters}。如不参与排序，请再次提交。"],
+  left: ["Not placed: {letters}. Submit once more to rank the others only.", "尚未分档：{letters}。如不参与排序，请再次提交。"],
   unfinished: ["An edit or a flag is not finished. Submit once more to leave it out.", "有编辑或标记未完成。如不采用，请再次提交。"],
   undecided: ["Say which answer is better, or that they are level.", "请选出更好的回答，或选择持平。"],
   saved: ["Saved", "已保存"], draftSaved: ["Draft saved", "草稿已保存"],

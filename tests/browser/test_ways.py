@@ -37,7 +37,7 @@ def test_buckets_by_mouse_and_keys(screen: Show, served: Served) -> None:
     page.drag(fourth, to='[data-bucket=""]', share=0.5)
     assert page.ranks() == {third: 1, first: 3, second: 3, fourth: None}
     page.press("Enter")
-    assert page.alert() == f"Not placed: {page.letters()[fourth]}. Submit once more to leave that unranked."
+    assert page.alert() == f"Not placed: {page.letters()[fourth]}. Submit once more to rank the others only."
     page.page.wait_for_timeout(700)  # a second press at once is a slip
     page.submit()
     assert page.last()["order"] == {third: 1, first: 2, second: 2, fourth: None}  # no rank is left out

@@ -301,7 +301,7 @@ def test_long_and_strange_answers_come_back_as_they_are(either: Store, tmp_path:
         (lambda s, p, f: import_labels(s, p, f / "answers.jsonl", Options(kind="feedback")), "cannot be labelled"),
         (lambda s, p, f: import_labels(s, p, f / "answers.jsonl", Options(shape="argilla")), "`fields` is missing"),
         (lambda s, p, f: export(s, p, f / "x.jsonl", "csv"), "not written to .jsonl"),
-        (lambda s, p, f: export(s, p, f / "x.jsonl"), "no label fits"),
+        (lambda s, p, f: export(s, p, f / "x.jsonl"), "there is no label to export"),
         (lambda s, p, f: get_project(s, "q"), "no project `q`"),
         (lambda s, p, f: make_project(s, "p", overlap=0), "`overlap` is 0\nallowed: 1 to 1000\n"),
         (lambda s, p, f: make_project(s, "p", lease_seconds=0.0), "allowed: more than 0\n"),

@@ -142,6 +142,7 @@ def test_tests_are_counted_and_need_no_annotator(tmp_path: Path) -> None:
     assert again.out == "p: 0 items and 0 rankings added; 3 there already\n"
     without = call("labels", "import", gold, *command)
     assert without.code == 3 and "`annotator` is missing" in without.err
+    assert "if these are test questions: align labels import" in without.err and "--gold; else" in without.err
 
 
 def gold(folder: Path, *ranks: list[int | None]) -> Path:

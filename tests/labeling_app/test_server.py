@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 
 from align.errors import RecipeError
 from labeling_app import people
-from labeling_app.people import change_person, create_person, invite, local_person
+from labeling_app.people import change_person, create_person, invite, local_person, script_token
 from labeling_app.server import HEADERS, create_app, user_of
 from labeling_app.serving import Address, build
 from labeling_app.store.database import Store
@@ -149,6 +149,19 @@ def test_another_host_names_the_right_one(store: Store) -> None:
         answer = client.get("/app", headers={"accept": "text/html"})
         assert answer.status_code == 421 and f'<a href="{HERE}/app">' in answer.text
         assert client.get("/api/v1/me").json()["error"]["allowed"] == HERE
+
+
+def test_a_token_says_who_asks_without_accounts_too(store: Store) -> None:
+    """Two scripts must not label as one person; a token that is none is refused, not taken for the one there is."""
+    person = create_person(store, "ada", "correct horse battery")
+    with TestClient(create_app(store, origins=[HERE], only=local_person(store)), base_url=HERE) as client:
+        asked = {
+            sent: client.get("/api/v1/me", headers={"authorization": sent})
+            for sent in (f"Bearer {script_token(store, person.name)}", "Bearer wrong", "Basic eDp5", "")
+        }
+    assert [answer.status_code for answer in asked.values()] == [200, 401, 200, 200]
+    names = [answer.json().get("name") for answer in asked.values()]
+    assert names == ["ada", None, local_person(store).name, local_person(store).name]
 
 
 def test_no_other_origin_may_read(client: TestClient) -> None:
