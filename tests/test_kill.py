@@ -29,6 +29,9 @@ RECIPE = changed(
      "model: sft, data: rankings, max_steps: 30, batch_size: 4, max_length: 128}\n  - {name: dpo"),
     ("name: dpo, kind: dpo, model: sft, data: rankings, max_steps: 3",
      "name: dpo, kind: dpo, model: sft, data: rankings, max_steps: 30"),
+    ("  - {name: result",
+     "  - {name: ppo, kind: ppo, model: sft, prompts: prompts, reward: reward, max_steps: 24, batch_size: 4,\n"
+     "     ppo_epochs: 2, minibatches: 1, evaluate_every: 2, max_new_tokens: 6}\n  - {name: result"),
 )  # fmt: skip
 """Long enough for a kill to find each stage at work."""
 
@@ -94,6 +97,8 @@ KILLS = [
     Kill("reward", "while a checkpoint is written", "stage", half_checkpoint(3), "continues from step"),
     Kill("dpo", "after a checkpoint", "run", checkpoint(6), "continues from step"),
     Kill("dpo", "while it is saved", "run", writing("adapter_config.json")),
+    Kill("ppo", "after an evaluation", "run", checkpoint(7), "continues from step"),
+    Kill("ppo", "after another one", "stage", checkpoint(15), "continues from step"),
     Kill("result", "between two policies", "run", batches("sft", 1)),
     Kill("final", "while it is saved", "stage", writing("config.json")),
 ]

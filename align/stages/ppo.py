@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from align.trainers.ppo.config import PPOConfig
 from align.trainers.ppo.trainer import PPOTrainer
 from align.trainers.progress import common_arguments, run_training
 
-SAMPLES = "samples.jsonl"
 LONGEST_DEMONSTRATION = 1024
 """Tokens of a demonstration that PPO-ptx reads; longer ones are cut."""
 
@@ -43,9 +43,11 @@ def run(settings: PPO, inputs: Inputs, out: Path, context: Context) -> Metrics:
             [row for e in examples for row in encode_conversation(tokenizer, e.messages)], LONGEST_DEMONSTRATION
         ),
     )
-    trainer.samples_file = out / SAMPLES
     context.say(f"value model: {trainer.value_start}")
     metrics = run_training(trainer, out, context)
+    if trainer.samples_file.exists():
+        # It grew beside the checkpoints, where a stage that continues finds it; what is beside them is begun anew.
+        shutil.copyfile(trainer.samples_file, out / trainer.samples_file.name)
     save_model(trainer.model.policy, tokenizer, out, ref)
     best = {f"heldout_{name}": round(value, 4) for name, value in trainer.best.items()}
     return {
