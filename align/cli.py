@@ -228,7 +228,7 @@ def _main(arguments: list[str]) -> int:
             return USAGE
         return _our_fault(error)
     if code == INTERRUPTED:  # newer versions of Typer catch the interrupt themselves and give this code
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        print("interrupted; the same command goes on from what was saved", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -162,9 +162,7 @@ def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display, wish
         step = next(s for s in make_plan(loaded, run, keys, wishes.again) if s.name == stage.name)
         if step.state == "sealed":
             artifacts[step.name] = read_artifact(run / step.name)
-            if (run / f"{step.name}.partial" / WAITING).exists():  # for later labels, which nobody asks for any more
-                (run / REPORT).unlink(missing_ok=True)  # it tells of that wait, and none of what is sealed
-                shutil.rmtree(run / f"{step.name}.partial")
+            _leftover(run / f"{step.name}.partial", step.name, display)
             continue
         display.stage(step, number, len(recipe.stages))
         settings: StageBase = stage
@@ -254,6 +252,15 @@ def _prepare_partial(run: Path, step: Step) -> Path:
         if path.name not in (RESUME, KEY_FILE, LOGS):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     return partial
+
+
+def _leftover(partial: Path, name: str, display: Display) -> None:
+    """Begun by `--again`, which is not asked for any more: a wait for later labels ends, other work is told of."""
+    if (partial / WAITING).exists():
+        (partial.parent / REPORT).unlink(missing_ok=True)  # it tells of that wait, and not of what is sealed
+        shutil.rmtree(partial)
+    elif partial.is_dir():
+        display.say(f"{name} is sealed, and {partial} holds unfinished work: --again {name} goes on, or delete it")
 
 
 def _manifest(step: Step, inputs: dict[str, list[Artifact]], done: Done) -> Manifest:

@@ -148,6 +148,16 @@ def test_a_second_run_does_nothing(copy: World) -> None:
     assert {p: p.stat().st_mtime_ns for p in copy.run.rglob("*") if p.is_file()} == before
 
 
+def test_work_that_was_begun_again_is_told_of(copy: World) -> None:
+    """`--again` was interrupted, and is not asked for any more: nothing is removed, and the table says `unfinished`."""
+    partial = copy.run / "reward.partial"
+    (partial / "resume").mkdir(parents=True)
+    outcome = call("run", copy.recipe, "--runs", copy.runs)
+    assert outcome.code == 0 and partial.is_dir()
+    said = f"reward is sealed, and {partial} holds unfinished work: --again reward goes on, or delete it"
+    assert said in outcome.err
+
+
 @pytest.mark.parametrize(
     ("change", "runs"),
     [
@@ -354,7 +364,7 @@ def test_control_c_stops_and_the_same_command_continues(finished: Finished, copy
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted; the same command continues" in err
+    assert "interrupted; the same command goes on" in err
     assert "Traceback" not in err
     assert (copy.run / "rankings" / "manifest.json").exists()
     slow.write_text(rules)

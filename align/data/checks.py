@@ -309,8 +309,9 @@ def _finding(code: str, rows: list[int], place: Callable[[int], str]) -> Finding
     return Finding(severity, code, message, places[0], len(rows), places, tuple(rows))
 
 
-OUR_META = frozenset({"shown_order", "task", "guidelines", "moves", "flags"})
-"""What labeling_app keeps in `meta` of a ranking: no misspelt columns (`task` is near to `tags`)."""
+OUR_META = frozenset({"shown_order", "task", "guidelines", "moves", "flags", "chosen_model", "rejected_model"})
+"""No misspelt columns: what labeling_app keeps in `meta` of a ranking (`task` is near to `tags`), and RewardBench's
+two that say who answered."""
 
 
 def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:

@@ -292,6 +292,7 @@ def _checked_object(value: Any, place: Place, escaped: bool) -> dict[str, Any] |
 
 def _not_json(place: Place, error: Exception, remedy: str = "") -> DataError:
     what = "nested too deeply" if isinstance(error, RecursionError) else str(getattr(error, "msg", error))
+    what = what.removesuffix(" at")  # "Unterminated string starting at"
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
     return fault(place, f"not JSON: {what}{column}", allowed='one JSON object: {"field": value, ...}', remedy=remedy)
 

@@ -196,7 +196,9 @@ def headline(evaluation: Evaluation) -> str:
             f"{model.name} prefers the better answer in {percent(right.rate, 0)} of "
             f"{count(right.pairs, 'held-out pair')} (95 % interval {interval(right.low, right.high, 0)})"
         )
-        return text + (": not better than a coin." if right.low <= 0.5 else ".")
+        if right.low > 0.5:
+            return text + "."
+        return text + (": worse than a coin." if right.high < 0.5 else ": not better than a coin.")
     return f"{evaluation.name} asked {count(evaluation.prompts, 'held-out prompt')} and compared nothing."
 
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from align.errors import DataError, RecipeError, SystemLimit
 from labeling_app.oidc.settings import Settings
-from labeling_app.pages import ARENAS, serve
+from labeling_app.pages import serve
 from labeling_app.people import create_person, local_person
 from labeling_app.serving import Address, answers_of, build, check_port, checked_origin, told_of, who_labels
 from labeling_app.store.database import Store, open_store
@@ -189,7 +189,8 @@ def test_threads_share_heaps() -> None:
         command = [sys.executable, "-c", HEAPS, how]
         return int(subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment()).stdout)
 
-    assert heaps("shared") < ARENAS < heaps("each")
+    # Twelve threads. Now and then the system puts a mapping of another kind at such an address.
+    assert heaps("shared") + 6 < heaps("each")
 
 
 def test_a_server_shares_heaps_before_it_has_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,8 @@ def test_headline_of_a_reward_model_alone() -> None:
     coin = changed(models=[])
     coin.reward[0].accuracy.low = 0.48
     assert headline(coin).endswith("not better than a coin.")
+    coin.reward[0].accuracy.high = 0.49
+    assert headline(coin).endswith("): worse than a coin.")
 
 
 def test_the_best_of_several_policies_makes_the_headline() -> None:

@@ -160,7 +160,14 @@ class Rewards:
             else:
                 values = raw[source.name] = source(episodes)
             total = [t + weight * v for t, v in zip(total, values, strict=True)]
-        if self.args.uncertainty_coef and len(opinions) > 1:
+        if self.args.uncertainty_coef and len(opinions) < 2:
+            raise TrainingError(
+                "nobody can disagree here: one head, or none, of a reward model scores the answers",
+                where="uncertainty_coef",
+                allowed="a reward model with `heads: 2` or more, or several reward models",
+                remedy="add heads to the reward stage, or delete uncertainty_coef",
+            )
+        if self.args.uncertainty_coef:
             spread = [pstdev(column) for column in zip(*opinions, strict=True)]
             total = [t - self.args.uncertainty_coef * s for t, s in zip(total, spread, strict=True)]
         penalty = self.args.missing_eos_penalty

@@ -193,6 +193,14 @@ def test_disagreement_between_heads_costs(tmp_path: Path) -> None:
     assert len(rewards.scales["reward"].heads) == 4
 
 
+def test_one_head_cannot_disagree(tmp_path: Path) -> None:
+    folder = reward_model(tmp_path, "llama")
+    for rewards in (folder, lambda completions: [1.0] * len(completions)):
+        with pytest.raises(TrainingError, match="nobody can disagree here") as caught:
+            score(rewards, episode("Yes."), uncertainty_coef=0.5)
+        assert caught.value.where == "uncertainty_coef"
+
+
 def test_normal_scores_are_clipped(tmp_path: Path) -> None:
     folder = reward_model(tmp_path, "llama")
     (folder / SCALE).write_text(json.dumps({"mean": 100.0, "std": 0.01}))
