@@ -16,7 +16,7 @@ import pytest
 from align.contract import RESUME
 from align.trainers.progress import COMPLETE
 from tests.conftest import World
-from tests.runs import STAGES, artifacts, call, changed, command, contents, environment, leftovers, make_world
+from tests.runs import SOURCES, STAGES, artifacts, call, changed, command, contents, environment, leftovers, make_world
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,7 @@ RECIPE = changed(
      "     ppo_epochs: 2, minibatches: 1, evaluate_every: 2, max_new_tokens: 6}\n  - {name: result"),
 )  # fmt: skip
 """Long enough for a kill to find each stage at work."""
+MADE = [*SOURCES, *STAGES, "ppo"]
 
 SECONDS = 120
 
@@ -174,10 +175,10 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     done = call("run", world.recipe, "--runs", world.runs, "--json")
     assert done.code == 0, done.err
     assert done.json["ran"] == ["final"]
-    assert contents(world.run) == contents(whole.run)
+    assert contents(world.run, MADE) == contents(whole.run, MADE)
     assert leftovers(world.run) == []
-    for name, artifact in artifacts(whole.run).items():
-        ours = artifacts(world.run)[name].manifest
+    for name, artifact in artifacts(whole.run, MADE).items():
+        ours = artifacts(world.run, MADE)[name].manifest
         assert [f.path for f in ours.files] == [f.path for f in artifact.manifest.files], name
 
 
