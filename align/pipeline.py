@@ -37,7 +37,7 @@ from align.errors import AlignError, RecipeError, SystemLimit, TrainingError
 from align.recipe import words
 from align.recipe.check import check_recipe
 from align.recipe.load import Loaded
-from align.recipe.plan import Step, make_plan
+from align.recipe.plan import Step, key_of, make_plan
 from align.recipe.schema import Lora, StageBase
 from align.recipe.wiring import people_of
 from align.sources import (
@@ -162,7 +162,7 @@ def _run(loaded: Loaded, run: Path, keys: dict[str, str], display: Display, wish
         step = next(s for s in make_plan(loaded, run, keys, wishes.again) if s.name == stage.name)
         if step.state == "sealed":
             artifacts[step.name] = read_artifact(run / step.name)
-            _leftover(run / f"{step.name}.partial", step.name, display)
+            _leftover(run / f"{step.name}.partial", step, display)
             continue
         display.stage(step, number, len(recipe.stages))
         settings: StageBase = stage
@@ -254,13 +254,16 @@ def _prepare_partial(run: Path, step: Step) -> Path:
     return partial
 
 
-def _leftover(partial: Path, name: str, display: Display) -> None:
-    """Begun by `--again`, which is not asked for any more: a wait for later labels ends, other work is told of."""
+def _leftover(partial: Path, step: Step, display: Display) -> None:
+    """Work on a sealed stage that is not asked for any more: a wait for people ends, other work is told of."""
     if (partial / WAITING).exists():
-        (partial.parent / REPORT).unlink(missing_ok=True)  # it tells of that wait, and not of what is sealed
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(partial.parent / REPORT, (0, 0))  # it tells of that wait, and is made anew when this run ends
         shutil.rmtree(partial)
     elif partial.is_dir():
-        display.say(f"{name} is sealed, and {partial} holds unfinished work: --again {name} goes on, or delete it")
+        goes_on = f"--again {step.name} goes on, or delete it"
+        what = goes_on if key_of(partial) == step.key else "of other settings; nothing here needs it, delete it"
+        display.say(f"{step.name} is sealed, and {partial} holds unfinished work: {what}")
 
 
 def _manifest(step: Step, inputs: dict[str, list[Artifact]], done: Done) -> Manifest:

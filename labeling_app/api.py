@@ -114,7 +114,7 @@ def logged_in(person_of: PersonOf) -> Callable[[Request], Person]:
 
     def me(request: Request) -> Person:
         person = person_of(request)
-        if person is None and "authorization" in request.headers:
+        if person is None and sent_token(request):
             remedy = "make one: align labels users token NAME; send it as Authorization: Bearer TOKEN"
             raise Refused("login", "this token is not valid, or no longer", remedy=remedy)
         if person is None:
@@ -122,6 +122,12 @@ def logged_in(person_of: PersonOf) -> Callable[[Request], Person]:
         return person
 
     return me
+
+
+def sent_token(request: Request) -> str:
+    """The token that a script sends as `Authorization: Bearer TOKEN`, or nothing."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def wants_page(request: Request) -> bool:

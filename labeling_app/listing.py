@@ -8,7 +8,7 @@ import jinja2
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from labeling_app.api import PersonOf, logged_in, wants_page
+from labeling_app.api import PersonOf, logged_in, sent_token, wants_page
 from labeling_app.described import openapi_of
 
 _LISTING = jinja2.Environment(autoescape=True).from_string("""<!doctype html>
@@ -32,7 +32,7 @@ def add_listing(app: FastAPI, person_of: PersonOf) -> None:
 
     def refused(request: Request) -> Response | None:
         """A browser goes to the login; a program is told so, as everywhere in the API."""
-        if wants_page(request) and person_of(request) is None:
+        if wants_page(request) and not sent_token(request) and person_of(request) is None:
             return RedirectResponse("/login", status_code=303)
         me(request)
         return None

@@ -79,12 +79,12 @@ def export(
             allowed=SUFFIXES[shape],
             remedy=f"write to {path.with_suffix(SUFFIXES[shape])}",
         )
-    only = only or Filter()
+    asked = only or Filter()
     newest = newest_version(store, project.id)
     # A version that is still to come would make this export another one tomorrow.
-    only = replace(only, upto=min(only.upto or newest, newest))
+    only = replace(asked, upto=min(asked.upto or newest, newest))
     _check_filter(store, project.id, only)
-    rows, sha256 = _write(path, _TEXTS[shape](store, project.id, only), only)
+    rows, sha256 = _write(path, _TEXTS[shape](store, project.id, only), asked)
     with store.write() as session:
         kept = asdict(only) | {"annotators": list(only.annotators)}
         session.add(
@@ -297,13 +297,15 @@ _TEXTS: dict[Shape, Callable[[Store, int, Filter], Texts]] = {
 }
 
 
-def _without(only: Filter) -> str:
-    """What helps where nothing is to be exported."""
-    first = "rank answers first: align label"
-    return first if only == Filter(upto=only.upto) else f"name fewer conditions, or {first}"
+def _nothing(path: Path, asked: Filter) -> DataError:
+    """Nobody ranked anything yet; or what is asked for leaves out all they did."""
+    if asked != Filter():
+        return DataError("no label fits what is asked for", where=str(path), remedy="ask for less, or label first")
+    remedy = "rank answers first: align label; rankings of test questions go out with --gold alone, ties in `rankings`"
+    return DataError("there is no label to export", where=str(path), remedy=remedy)
 
 
-def _write(path: Path, texts: Texts, only: Filter) -> tuple[int, str]:
+def _write(path: Path, texts: Texts, asked: Filter) -> tuple[int, str]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows, digest = 0, hashlib.sha256()
     try:
@@ -314,7 +316,7 @@ def _write(path: Path, texts: Texts, only: Filter) -> tuple[int, str]:
                 digest.update(data)
                 out.write(data)
             if not rows:
-                raise DataError("there is no label to export", where=str(path), remedy=_without(only))
+                raise _nothing(path, asked)
             out.flush()
             os.fsync(out.fileno())
         os.replace(temporary, path)

@@ -27,7 +27,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from labeling_app.api import PersonOf, add_api, said, wants_page
+from labeling_app.api import PersonOf, add_api, said, sent_token, wants_page
 from labeling_app.errors import Refused
 from labeling_app.listing import add_listing
 from labeling_app.people import Person, accept, as_of_now, invitation_holds, login, logout, who
@@ -234,19 +234,13 @@ def user_of(store: Store, only: Person | None = None) -> Callable[[Request], str
 
 
 def person_behind(store: Store, request: Request) -> Person | None:
-    """The person a request comes from, by its cookie alone."""
+    """The person a request comes from, by its token or its cookie."""
     return who(store, session_token(request))
 
 
 def session_token(request: Request) -> str | None:
     """The session's cookie, under either of its names, or the token that a script sends."""
     return sent_token(request) or request.cookies.get(cookie_name(SESSION, True)) or request.cookies.get(SESSION)
-
-
-def sent_token(request: Request) -> str:
-    """The token that a script sends as `Authorization: Bearer TOKEN`, or nothing."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token if scheme.lower() == "bearer" else ""
 
 
 class _Guard:
@@ -292,7 +286,9 @@ class _Guard:
         person = await run_in_threadpool(self.person_of, request)
         if person is not None:
             return _for_reviewers(request) if _gets_page(request) and person.role == "annotator" else None
-        return _to_login(request) if _gets_page(request) else HTMLResponse("log in first", status_code=401)
+        if _gets_page(request) and not sent_token(request):  # whoever sends one wants no login; there may be none
+            return _to_login(request)
+        return HTMLResponse("no login, or no valid token", status_code=401)
 
 
 def _to_login(request: Request) -> Response:

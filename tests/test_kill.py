@@ -154,7 +154,7 @@ def run_and_kill(world: World, kill: Kill, log: Path, first: str = "") -> None:
     assert not alive, f"{kill}: {alive} outlived the run"
 
 
-@pytest.mark.timeout(1500)  # a dozen runs, each of which imports the libraries; minutes where the machine is shared
+@pytest.mark.timeout(1500)  # fifteen runs, each of which imports the libraries; minutes where the machine is shared
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     whole = World(tmp_path / "whole")
     make_world(whole.folder, RECIPE.replace("checkpoint_seconds: 0.1", "checkpoint_seconds: 1000"))

@@ -152,10 +152,12 @@ def test_work_that_was_begun_again_is_told_of(copy: World) -> None:
     """`--again` was interrupted, and is not asked for any more: nothing is removed, and the table says `unfinished`."""
     partial = copy.run / "reward.partial"
     (partial / "resume").mkdir(parents=True)
-    outcome = call("run", copy.recipe, "--runs", copy.runs)
-    assert outcome.code == 0 and partial.is_dir()
-    said = f"reward is sealed, and {partial} holds unfinished work: --again reward goes on, or delete it"
-    assert said in outcome.err
+    for key, said in ((read_artifact(copy.run / "reward").manifest.key, "--again reward goes on"), ("x", "of other")):
+        (partial / "KEY").write_text(key)
+        outcome = call("run", copy.recipe, "--runs", copy.runs)
+        assert outcome.code == 0 and (partial / "KEY").read_text() == key
+        assert f"reward is sealed, and {partial} holds unfinished work: {said}" in outcome.err
+        assert "unfinished" in outcome.out
 
 
 @pytest.mark.parametrize(

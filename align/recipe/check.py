@@ -16,7 +16,7 @@ from align.recipe.lengths import length_problems
 from align.recipe.load import Loaded
 from align.recipe.paths import data_path_problems, missing_path, model_path_problems
 from align.recipe.rules_file import ALLOWED, rules_problem
-from align.recipe.schema import DPO, Evaluate, Learning, Lora, Sample, Source, StageBase
+from align.recipe.schema import DPO, PPO, Evaluate, Learning, Lora, Reward, Sample, Source, StageBase
 from align.recipe.trainer_arguments import argument_problems, dpo_loss_types
 from align.recipe.wiring import MAKES, ROLES, references, rules_files
 
@@ -248,6 +248,8 @@ def _stage_problems(loaded: Loaded, items: dict[str, Item], stage: StageBase, pl
         yield from _nothing_to_learn_from(items, stage, place)
     if isinstance(stage, DPO):
         yield from _loss_problems(stage, place)
+    if isinstance(stage, PPO) and stage.trainer.get("uncertainty_coef"):
+        yield from _disagreement_problems(items, stage, (*place, "trainer", "uncertainty_coef"))
     if isinstance(stage, Evaluate):
         for role, name in (("prompts", stage.prompts), ("data", stage.data)):
             if name is not None:
@@ -317,6 +319,14 @@ def _loss_problems(stage: DPO, place: Place) -> Iterator[Problem]:
             f"a loss that knows it: {words.listing(sorted(SMOOTHED))}",
             "delete the line; what annotators disagree on is smoothed by itself",
         )
+
+
+def _disagreement_problems(items: dict[str, Item], stage: PPO, place: Place) -> Iterator[Problem]:
+    """How many heads a source has is known once it is loaded (trainers/ppo/rewards.py)."""
+    models = [items[name].settings for name in references(stage).get("reward", []) if name in items]
+    if sum(model.heads if isinstance(model, Reward) else 2 for model in models) < 2:
+        told = "nobody can disagree: one head, or none, of a reward model scores the answers"
+        yield Problem(place, told, "two heads or more, or two reward models", "give the reward stage `heads: 8`")
 
 
 def heldout_sources(items: dict[str, Item], name: str, seen: frozenset[str] = frozenset()) -> list[Item]:

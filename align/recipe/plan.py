@@ -155,7 +155,7 @@ def _step(run_folder: Path, wanted: _Wanted, again: bool) -> Step:
 def _state(run_folder: Path, wanted: _Wanted, again: bool) -> tuple[State, str]:
     manifest = manifest_in(run_folder / wanted.name)
     partial = run_folder / f"{wanted.name}.partial"
-    unfinished = _key_of(partial) == wanted.key
+    unfinished = key_of(partial) == wanted.key
     same = manifest is not None and manifest.get("key") == wanted.key
     if manifest is not None and same and not again:
         if changed := _changed_inputs(run_folder, wanted, manifest):
@@ -197,7 +197,7 @@ def _well_formed(manifest: Any) -> bool:
     )
 
 
-def _key_of(partial: Path) -> str | None:
+def key_of(partial: Path) -> str | None:
     """The key of the work in a `.partial` folder; a finished one that was not renamed yet has it in its manifest."""
     manifest = manifest_in(partial)
     if manifest is not None:

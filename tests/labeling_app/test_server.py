@@ -159,6 +159,11 @@ def test_a_token_says_who_asks_without_accounts_too(store: Store) -> None:
             sent: client.get("/api/v1/me", headers={"authorization": sent})
             for sent in (f"Bearer {script_token(store, person.name)}", "Bearer wrong", "Basic eDp5", "")
         }
+        wrong = {"authorization": "Bearer wrong", "accept": "text/html"}
+        for page in ("/app", "/app/quality/", "/api"):
+            assert client.get(page, headers=wrong, follow_redirects=False).status_code == 401, "there is no login"
+        quality = {"authorization": f"Bearer {script_token(store, person.name)}", "accept": "text/html"}
+        assert client.get("/app/quality/", headers=quality).status_code == 403, "she is an annotator"
     assert [answer.status_code for answer in asked.values()] == [200, 401, 200, 200]
     names = [answer.json().get("name") for answer in asked.values()]
     assert names == ["ada", None, local_person(store).name, local_person(store).name]

@@ -333,6 +333,25 @@ def test_a_source_that_only_measures(make: Make) -> None:
     assert error.where.endswith('demo.yaml:12 stages[3].data (stage "reward")')
 
 
+@pytest.mark.parametrize(
+    ("reward", "heads", "fine"),
+    [
+        ("reward", 1, False),
+        ("{rules: judge.py}", 8, False),
+        ("reward", 8, True),
+        ("[reward, {rules: judge.py}]", 2, True),
+    ],
+)
+def test_one_head_cannot_disagree(make: Make, reward: str, heads: int, fine: bool) -> None:
+    ppo = f"name: ppo, kind: ppo, model: sft, prompts: prompts, reward: {reward}, trainer: {{uncertainty_coef: 0.5}}"
+    change = ("data: rankings}", f"data: rankings, heads: {heads}}}\n  - {{{ppo}}}")
+    if fine:
+        check_recipe(make(change))
+        return
+    error = refused(make, change)
+    assert error.found.startswith("nobody can disagree") and "trainer.uncertainty_coef" in error.where
+
+
 def test_a_source_that_only_measures_beside_one_that_trains(make: Make) -> None:
     """`data: [r, hr]`, of which `hr` is all held out: the stage trains on `r` and its figures are of `hr`."""
     more = ("  prompts: {", "  more: {kind: demonstrations, path: demos.jsonl, holdout: all}\n  prompts: {")
