@@ -301,7 +301,7 @@ def _nothing(path: Path, asked: Filter) -> DataError:
     """Nobody ranked anything yet; or what is asked for leaves out all they did."""
     if asked != Filter():
         return DataError("no label fits what is asked for", where=str(path), remedy="ask for less, or label first")
-    remedy = "rank answers first: align label; rankings of test questions go out with --gold alone, ties in `rankings`"
+    remedy = "rank answers first: align label; if all were test questions: --gold; if all were ties: --shape rankings"
     return DataError("there is no label to export", where=str(path), remedy=remedy)
 
 

@@ -309,7 +309,7 @@ def _finding(code: str, rows: list[int], place: Callable[[int], str]) -> Finding
     return Finding(severity, code, message, places[0], len(rows), places, tuple(rows))
 
 
-OUR_META = frozenset({"shown_order", "task", "guidelines", "moves", "flags", "chosen_model", "rejected_model"})
+KNOWN_META = frozenset({"shown_order", "task", "guidelines", "moves", "flags", "chosen_model", "rejected_model"})
 """No misspelt columns: what labeling_app keeps in `meta` of a ranking (`task` is near to `tags`), and RewardBench's
 two that say who answered."""
 
@@ -321,7 +321,7 @@ def _whole_file(records: Sequence[Record], where: str) -> list[Finding]:
             found.append(Finding("warning", code, text, where, count))
     if records and all(isinstance(record, Ranking) for record in records) and not any(pairs(r) for r in records):
         found.append(Finding("error", "no-comparison", "no row prefers one answer to another", where, len(records)))
-    columns = Counter(name for record in records for name in record.meta if name not in OUR_META)
+    columns = Counter(name for record in records for name in record.meta if name not in KNOWN_META)
     for name, count in columns.items():
         hint = near(name, set(type(records[0]).model_fields) - {"meta", "id"}) if records else ""
         if hint and name not in type(records[0]).model_fields:

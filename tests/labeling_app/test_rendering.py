@@ -122,7 +122,7 @@ def test_no_text_takes_long(name: str) -> None:
     assert len(BOMBS[name]) <= LONGEST
     begun = time.thread_time()
     safe_html(BOMBS[name])
-    assert time.thread_time() - begun < 6  # a second, where the machine is not shared
+    assert time.thread_time() - begun < 6  # 1.3 at most, with nothing beside it
 
 
 def test_what_is_too_much_is_shown_as_it_is_written() -> None:
